@@ -40,28 +40,28 @@ static inline void close_file(FILE **file)
 		(void)fclose(*file);
 }
 
-#define cleanup(func)	__attribute__((__cleanup__(func)))
-#define cleanup_fd	cleanup(fd_close)
-#define cleanup_free	cleanup(free_ptr)
-#define cleanup_file	cleanup(close_file)
+#define cleanup(func) __attribute__((__cleanup__(func)))
+#define cleanup_fd    cleanup(fd_close)
+#define cleanup_free  cleanup(free_ptr)
+#define cleanup_file  cleanup(close_file)
 
 /* The pointer in *@p, which the caller now owns; *@p becomes NULL. */
-#define take_ptr(p)                                                                                \
-	({                                                                                         \
-		__typeof__(*(p)) *take_from_ = (p);                                                \
-		__typeof__(*(p)) taken_ = *take_from_;                                             \
-		*take_from_ = NULL;                                                                \
-		taken_;                                                                            \
+#define take_ptr(p)                                    \
+	({                                             \
+		__typeof__(*(p)) *take_from_ = (p);    \
+		__typeof__(*(p)) taken_ = *take_from_; \
+		*take_from_ = NULL;                    \
+		taken_;                                \
 	})
 
 /* Define cleanup_<name> in terms of a destructor that takes the pointer and accepts NULL:
  *	DEFINE_CLEANUP(struct err_list *, err_list_free)
  * then: cleanup(err_list_free_p) struct err_list *list = NULL; */
-#define DEFINE_CLEANUP(type, destroy)                                                              \
-	static inline void destroy##_p(type *p)                                                    \
-	{                                                                                          \
-		if (*p)                                                                            \
-			destroy(*p);                                                               \
+#define DEFINE_CLEANUP(type, destroy)           \
+	static inline void destroy##_p(type *p) \
+	{                                       \
+		if (*p)                         \
+			destroy(*p);            \
 	}
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

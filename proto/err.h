@@ -15,21 +15,21 @@ enum err_kind {
 	ERR_NONE = 0,
 	ERR_INVALID = 1,      /* the request is wrong; change it */
 	ERR_NOT_FOUND = 2,    /* no such object */
-	ERR_EXISTS = 3,	      /* it is there already, and different */
-	ERR_DENIED = 4,	      /* policy says no */
+	ERR_EXISTS = 3,       /* it is there already, and different */
+	ERR_DENIED = 4,       /* policy says no */
 	ERR_EXHAUSTED = 5,    /* a limit or a capacity is reached */
 	ERR_PRECONDITION = 6, /* the object's state does not permit it */
 	ERR_UNSUPPORTED = 7,  /* this host cannot do or enforce it */
 	ERR_UNAVAILABLE = 8,  /* try again later or elsewhere */
 	ERR_TIMEOUT = 9,      /* a deadline passed */
-	ERR_START = 10,	      /* the workload's program could not be started: its owner's to mend */
+	ERR_START = 10,       /* the workload's program could not be started: its owner's to mend */
 	ERR_INTERNAL = 11,    /* the host or Berth failed */
 	ERR_CANCELLED = 12,   /* the asker went away */
 };
 
 struct err {
 	enum err_kind kind;
-	int errnum;	/* why the kernel said no; evidence, never branched on */
+	int errnum;     /* why the kernel said no; evidence, never branched on */
 	char text[384]; /* one line, UTF-8; cut, never allocated */
 };
 
