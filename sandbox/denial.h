@@ -1,0 +1,82 @@
+/*
+ * Answering system calls that a filter denies, and counting them so that a workload's status can say
+ * "mount(2) denied 3 times, last by /bin/x".
+ *
+ * The kernel parks the caller and wakes the monitor through the filter's listener (seccomp_unotify(2));
+ * the monitor looks up the errno in the profile's table and answers at once. It never lets a call
+ * continue, so that nothing here decides by memory which the caller could change meanwhile.
+ *
+ * Part of the static monitor: no allocation, no stdio, no library but libc.
+ */
+#pragma once
+
+#include <linux/seccomp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct err;
+
+#define DENIAL_RULES_MAX   256
+#define DENIAL_ANY_ARGS    0xffff
+#define DENIAL_SLOTS       48
+#define DENIAL_PROGRAM_MAX 128
+
+/* The errno for a denied call: of the first rule that fits, else the table's own. A rule compares
+ * the low 32 bits, as the kernel does with the int arguments that filters look at. */
+struct denial_rule {
+	uint32_t nr;
+	uint16_t errnum;
+	uint16_t arg; /* 0 to 5, or DENIAL_ANY_ARGS */
+	uint32_t low; /* the low 32 bits of that argument */
+};
+
+struct denial_table {
+	uint32_t count;
+	uint32_t default_errnum;
+	struct denial_rule rules[DENIAL_RULES_MAX];
+};
+
+/* One denied call, for counting and for a log line. */
+struct denial {
+	uint32_t nr;
+	uint32_t errnum;
+	pid_t pid; /* in our pid namespace; may be gone already */
+	char program
+		[DENIAL_PROGRAM_MAX]; /* path seen in its mount namespace; printable ASCII; may be "" */
+};
+
+struct denial_slot {
+	uint32_t nr;
+	uint32_t errnum;
+	uint64_t count;
+};
+
+struct denial_counts {
+	uint64_t total;
+	uint64_t unlisted; /* of those, calls that found no free slot */
+	uint32_t last_nr;
+	uint32_t last_errnum;
+	char last_program[DENIAL_PROGRAM_MAX];
+	struct denial_slot slots[DENIAL_SLOTS]; /* in order of first sight; count 0 ends them */
+};
+
+/* Read the table out of a filter's image (filter_serialize(), any file offset). Every length and
+ * errno is checked. Returns 0 or a negative errno: EBADMSG for what is no image. */
+int denial_table_read(int image_fd, struct denial_table *ret);
+
+/* The errno, positive, with which @data is to be refused. */
+int denial_errnum(const struct denial_table *table, const struct seccomp_data *data);
+
+/*
+ * Take one call from the listener and refuse it. Call when poll(2) says POLLIN; POLLHUP without it
+ * means that no process with the filter is left, and that the listener may be closed.
+ *
+ * Returns 1 with *ret filled in; 0 when the caller died or was interrupted before it was answered
+ * (nothing to count); or a negative errno, after which the listener is of no use.
+ */
+int denial_answer(int listener_fd, const struct denial_table *table, struct denial *ret);
+
+/* Count @denial. The page's writer wraps this into its sequence lock. */
+void denial_count(struct denial_counts *counts, const struct denial *denial);
