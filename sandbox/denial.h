@@ -16,12 +16,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct err;
+struct container_page;
 
 #define DENIAL_RULES_MAX   256
 #define DENIAL_ANY_ARGS    0xffff
-#define DENIAL_SLOTS       48
-#define DENIAL_PROGRAM_MAX 128
+#define DENIAL_PROGRAM_MAX 256
 
 /* The errno for a denied call: of the first rule that fits, else the table's own. A rule compares
  * the low 32 bits, as the kernel does with the int arguments that filters look at. */
@@ -47,21 +46,6 @@ struct denial {
 		[DENIAL_PROGRAM_MAX]; /* path seen in its mount namespace; printable ASCII; may be "" */
 };
 
-struct denial_slot {
-	uint32_t nr;
-	uint32_t errnum;
-	uint64_t count;
-};
-
-struct denial_counts {
-	uint64_t total;
-	uint64_t unlisted; /* of those, calls that found no free slot */
-	uint32_t last_nr;
-	uint32_t last_errnum;
-	char last_program[DENIAL_PROGRAM_MAX];
-	struct denial_slot slots[DENIAL_SLOTS]; /* in order of first sight; count 0 ends them */
-};
-
 /* Read the table out of a filter's image (filter_serialize(), any file offset). Every length and
  * errno is checked. Returns 0 or a negative errno: EBADMSG for what is no image. */
 int denial_table_read(int image_fd, struct denial_table *ret);
@@ -78,5 +62,7 @@ int denial_errnum(const struct denial_table *table, const struct seccomp_data *d
  */
 int denial_answer(int listener_fd, const struct denial_table *table, struct denial *ret);
 
-/* Count @denial. The page's writer wraps this into its sequence lock. */
-void denial_count(struct denial_counts *counts, const struct denial *denial);
+/* Count @denial in the container's page, between page_write_begin() and page_write_end() of the
+ * caller's. A full table counts in the total only. Returns whether this call's number was not in the
+ * table before and now is: the first denial of a syscall is an event. */
+bool denial_count(struct container_page *page, const struct denial *denial);

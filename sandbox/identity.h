@@ -32,26 +32,25 @@ struct identity_limit {
 };
 
 /*
- * Resolve @user, one of "", "uid", "uid:gid", "name", "name:group", "uid:group": "" is 0:0. Names are
- * looked up in /etc/passwd and /etc/group of the container whose root is @root_fd, never in the
- * host's; a number is looked up only to find its primary group, home and supplementary groups, and
- * need not be there (then gid 0, as other runtimes do it). Groups that list the user are added
- * unless a group was given by the caller. The two files are the image's: hostile, capped, and lines that do not
- * parse are skipped. *ret has no capabilities.
+ * Resolve @user, one of "", "uid", "uid:gid", "name", "name:group", "uid:group" ("" is 0:0), and the
+ * supplementary @groups, numbers or names. Names are looked up in /etc/passwd and /etc/group of the
+ * container whose root is @root_fd, never in the host's; a number is looked up only to find its
+ * primary group, home and supplementary groups, and need not be there (then gid 0, as other runtimes
+ * have it). The groups that list the user in the image are added unless @user names a group. The two
+ * files are the image's: hostile, capped, and lines that do not parse are skipped. *ret has no
+ * capabilities.
  *
- *   ERR_INVALID    @user is malformed, or a number is above IDENTITY_ID_MAX
- *   ERR_START      the image does not know the name, or has no such file where one is needed,
- *                  or the file is larger than the limit
+ *   ERR_INVALID    @user or a group is malformed, or a number is above IDENTITY_ID_MAX
+ *   ERR_EXHAUSTED  more than IDENTITY_GROUPS_MAX groups were asked for; what the image adds beyond
+ *                  them is left out silently, as the kernel has no use for their order
+ *   ERR_START      the image does not know a name, or a file that is needed is larger than the limit
  */
-int identity_resolve(int root_fd, const char *user, struct identity *ret, struct err *err);
+int identity_resolve(int root_fd, const char *user, const char *const *groups, size_t group_count,
+		     struct identity *ret, struct err *err);
 
 /* Decimal digits only, no sign, no leading zero but "0", at most IDENTITY_ID_MAX.
  * Returns 0 or -EINVAL / -ERANGE. */
 int identity_parse_id(const char *text, size_t length, uint32_t *ret_id);
-
-/* Add @gid to the supplementary groups. ERR_INVALID beyond IDENTITY_ID_MAX, ERR_EXHAUSTED beyond
- * IDENTITY_GROUPS_MAX. A group that is there already is no failure. */
-int identity_add_group(struct identity *identity, uint32_t gid, struct err *err);
 
 /*
  * Or the bit of the capability @name ("CAP_KILL" or "KILL", any case) into *set.
@@ -79,6 +78,9 @@ int identity_apply(const struct identity *identity, struct err *err);
 
 /* Just the reading back, for a last look before execve(2). */
 int identity_verify(const struct identity *identity, struct err *err);
+
+/* RLIMIT_NOFILE for "NOFILE" or "RLIMIT_NOFILE", any case; -1 for no name of a limit. */
+int identity_limit_resource(const char *name);
 
 /* setrlimit(2) for each, before identity_apply() since raising a hard limit needs the host's
  * CAP_SYS_RESOURCE. ERR_UNSUPPORTED when the host does not let us. System calls only. */
