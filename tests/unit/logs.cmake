@@ -1,0 +1,1 @@
+unit_test(log_reader LIBS berth_logs)
