@@ -17,6 +17,7 @@ enum grpc_peer_kind {
 struct grpc_peer {
 	enum grpc_peer_kind kind;
 	uint64_t connection_id; /* never reused within a process */
+	uint8_t origin[16];     /* TLS: the IPv4-mapped or IPv6 address */
 	char address[128]; /* "unix:pid=42,uid=0" or "192.0.2.7:51034", "[2001:db8::1]:51034" */
 
 	/* GRPC_PEER_UNIX. Supplementary groups are for the caller to look up. */
