@@ -14,4 +14,5 @@ set_source_files_properties(${out}.c PROPERTIES COMPILE_OPTIONS "-w")
 
 unit_test(arena LIBS berth_test_messages)
 unit_test(utf8 LIBS berth_proto)
+unit_test(packet LIBS berth_test_messages)
 unit_test(wirecheck LIBS berth_test_messages)
