@@ -1,0 +1,392 @@
+#include "sandbox/namespace_pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <netlink/route/link.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "proto/log.h"
+
+#define MAKE_TIMEOUT_MS  5000
+#define RETRY_AFTER_USEC (1000ULL * 1000)
+#define LOOPBACK_INDEX   1 /* loopback is the first link of every network namespace */
+
+/* What the child says when it is ready, or why it is not. */
+struct verdict {
+	int r;
+	struct err err;
+};
+
+/* A child that holds new namespaces until they are opened. */
+struct holder {
+	pid_t pid;
+	int sock_fd;
+	uint32_t id_first;
+};
+
+struct namespace_pool {
+	sd_event *event;
+	struct idranges *ranges;
+	struct reaper *reaper;
+	size_t target;
+	size_t n_ready;
+	struct namespace_set *ready;
+	struct holder holder; /* at most one is being made; pid 0: none */
+	sd_event_source *holder_source;
+	sd_event_source *refill_source;
+	sd_event_source *retry_source;
+};
+
+void namespace_set_done(struct namespace_set *set)
+{
+	fd_close(&set->user_fd);
+	fd_close(&set->net_fd);
+	fd_close(&set->ipc_fd);
+	fd_close(&set->uts_fd);
+}
+
+static int loopback_up(struct err *err)
+{
+	struct nl_sock *sock = nl_socket_alloc();
+	struct rtnl_link *which = rtnl_link_alloc();
+	struct rtnl_link *change = rtnl_link_alloc();
+	int r = -NLE_NOMEM;
+
+	if (sock && which && change) {
+		rtnl_link_set_ifindex(which, LOOPBACK_INDEX);
+		rtnl_link_set_flags(change, IFF_UP);
+		r = nl_connect(sock, NETLINK_ROUTE);
+		if (r >= 0)
+			r = rtnl_link_change(sock, which, change, 0);
+	}
+	rtnl_link_put(change);
+	rtnl_link_put(which);
+	nl_socket_free(sock);
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, EIO, "cannot bring loopback up: %s",
+			       nl_geterror(r));
+	return 0;
+}
+
+/* In the new namespaces, with all capabilities there, until the daemon hangs up. */
+static _Noreturn void hold(int sock_fd, bool own_network)
+{
+	struct verdict verdict = { 0 };
+	char byte;
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (read(sock_fd, &byte, 1) != 1)
+		_exit(1);
+	if (own_network)
+		verdict.r = loopback_up(&verdict.err);
+	if (send(sock_fd, &verdict, sizeof(verdict), MSG_NOSIGNAL) != sizeof(verdict))
+		_exit(1);
+	(void)!read(sock_fd, &byte, 1);
+	_exit(0);
+}
+
+static int write_map(pid_t pid, const char *file, uint32_t id_first, struct err *err)
+{
+	cleanup_fd int fd = -1;
+	char path[64];
+	char map[64];
+	int length;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	length = snprintf(map, sizeof(map), "0 %u %u\n", id_first, IDRANGE_IDS);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, map, (size_t)length) != length)
+		return err_set(err, ERR_INTERNAL, errno, "cannot write %s: %m", path);
+	return 0;
+}
+
+static void end_holder(struct holder *holder)
+{
+	fd_close(&holder->sock_fd);
+	holder->pid = 0;
+}
+
+static int clone_failed(int errnum, struct err *err)
+{
+	switch (errnum) {
+	case EAGAIN:
+	case ENOSPC:
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+		return err_set(
+			err, ERR_EXHAUSTED, errnum,
+			"cannot make namespaces: %m (see user.max_user_namespaces and its like)");
+	case EPERM:
+	case EINVAL:
+		return err_set(
+			err, ERR_UNSUPPORTED, errnum,
+			"cannot make namespaces: %m (does this kernel have user namespaces?)");
+	default:
+		return err_set(err, ERR_INTERNAL, errnum, "cannot make namespaces: %m");
+	}
+}
+
+static int start_holder(uint32_t id_first, bool host_network, bool host_ids,
+			struct holder *ret_holder, struct err *err)
+{
+	struct clone_args args = { .flags = CLONE_NEWIPC | CLONE_NEWUTS, .exit_signal = SIGCHLD };
+	struct holder holder = { .sock_fd = -1, .id_first = id_first };
+	cleanup_fd int child_fd = -1;
+	int pair[2];
+	int r = 0;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(err, ERR_EXHAUSTED, errno, "cannot make a socket: %m");
+	holder.sock_fd = pair[0];
+	child_fd = pair[1];
+	args.flags |= host_network ? 0 : CLONE_NEWNET;
+	args.flags |= host_ids ? 0 : CLONE_NEWUSER;
+	holder.pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (holder.pid == 0) {
+		(void)close(holder.sock_fd);
+		hold(child_fd, !host_network);
+	}
+	if (holder.pid < 0) {
+		r = clone_failed(errno, err);
+		fd_close(&holder.sock_fd);
+		return r;
+	}
+	if (!host_ids)
+		r = write_map(holder.pid, "uid_map", id_first, err);
+	if (!host_ids && r == 0)
+		r = write_map(holder.pid, "gid_map", id_first, err);
+	if (r == 0 && send(holder.sock_fd, "m", 1, MSG_NOSIGNAL) != 1)
+		r = err_set(err, ERR_INTERNAL, errno, "the child that makes namespaces died: %m");
+	*ret_holder = holder;
+	return r;
+}
+
+static int open_namespace(pid_t pid, const char *name, int *ret_fd, struct err *err)
+{
+	char path[64];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_set(err,
+			       errno == EMFILE || errno == ENFILE ? ERR_EXHAUSTED : ERR_INTERNAL,
+			       errno, "cannot open %s: %m", path);
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Read the verdict, which is there or comes soon, and open what the holder holds. */
+static int finish_holder(const struct holder *holder, bool host_network, bool host_ids,
+			 struct namespace_set *ret_set, struct err *err)
+{
+	cleanup(namespace_set_done) struct namespace_set set = NAMESPACE_SET_EMPTY;
+	struct verdict verdict;
+	int r = 0;
+
+	if (recv(holder->sock_fd, &verdict, sizeof(verdict), 0) != sizeof(verdict))
+		return err_set(err, ERR_INTERNAL, EPIPE,
+			       "the child that makes namespaces died before it was ready");
+	if (verdict.r < 0) {
+		*err = verdict.err;
+		return verdict.r;
+	}
+	if (!host_ids)
+		r = open_namespace(holder->pid, "user", &set.user_fd, err);
+	if (r == 0 && !host_network)
+		r = open_namespace(holder->pid, "net", &set.net_fd, err);
+	if (r == 0)
+		r = open_namespace(holder->pid, "ipc", &set.ipc_fd, err);
+	if (r == 0)
+		r = open_namespace(holder->pid, "uts", &set.uts_fd, err);
+	if (r < 0)
+		return r;
+	set.id_first = host_ids ? 0 : holder->id_first;
+	*ret_set = set;
+	set = (struct namespace_set)NAMESPACE_SET_EMPTY;
+	return 0;
+}
+
+int namespace_pool_make(uint32_t id_first, bool host_network, bool host_ids,
+			struct namespace_set *ret_set, struct err *err)
+{
+	struct holder holder = { .sock_fd = -1 };
+	struct pollfd ready;
+	int r = start_holder(id_first, host_network, host_ids, &holder, err);
+
+	ready = (struct pollfd){ .fd = holder.sock_fd, .events = POLLIN };
+	if (r == 0 && poll(&ready, 1, MAKE_TIMEOUT_MS) != 1)
+		r = err_set(err, ERR_TIMEOUT, ETIMEDOUT, "making namespaces took more than %d ms",
+			    MAKE_TIMEOUT_MS);
+	if (r == 0)
+		r = finish_holder(&holder, host_network, host_ids, ret_set, err);
+	end_holder(&holder); /* the loop's reaper collects it */
+	return r;
+}
+
+static void arm_refill(struct namespace_pool *pool)
+{
+	if (pool->n_ready < pool->target && !pool->holder.pid)
+		(void)sd_event_source_set_enabled(pool->refill_source, SD_EVENT_ONESHOT);
+}
+
+static void try_again_later(struct namespace_pool *pool, const struct err *err)
+{
+	log_event(LOG_WARNING, NULL, "cannot prepare namespaces ahead: %s", err->text);
+	(void)sd_event_source_set_enabled(pool->refill_source, SD_EVENT_OFF);
+	(void)sd_event_source_set_time_relative(pool->retry_source, RETRY_AFTER_USEC);
+	(void)sd_event_source_set_enabled(pool->retry_source, SD_EVENT_ONESHOT);
+}
+
+static void drop_holder(struct namespace_pool *pool, bool keep_ids)
+{
+	pool->holder_source = sd_event_source_disable_unref(pool->holder_source);
+	if (!keep_ids)
+		idranges_give_back(pool->ranges, pool->holder.id_first);
+	end_holder(&pool->holder);
+}
+
+static int on_holder(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct namespace_pool *pool = userdata;
+	struct err err = { 0 };
+	int r = finish_holder(&pool->holder, false, false, &pool->ready[pool->n_ready], &err);
+
+	drop_holder(pool, r == 0);
+	if (r < 0) {
+		try_again_later(pool, &err);
+		return 0;
+	}
+	pool->n_ready++;
+	arm_refill(pool);
+	return 0;
+}
+
+static int start_one(struct namespace_pool *pool, struct err *err)
+{
+	uint32_t id_first;
+	int r = idranges_take(pool->ranges, &id_first, err);
+
+	if (r < 0)
+		return r;
+	r = start_holder(id_first, false, false, &pool->holder, err);
+	if (r == 0)
+		r = sd_event_add_io(pool->event, &pool->holder_source, pool->holder.sock_fd,
+				    EPOLLIN, on_holder, pool);
+	if (r < 0) {
+		pool->holder.id_first = id_first;
+		drop_holder(pool, false);
+	}
+	return r;
+}
+
+/* At idle priority: one a turn of the loop, when nothing else is to be done. */
+static int on_refill(sd_event_source *source, void *userdata)
+{
+	struct namespace_pool *pool = userdata;
+	struct err err = { 0 };
+
+	if (pool->n_ready >= pool->target || pool->holder.pid)
+		return 0;
+	if (start_one(pool, &err) < 0)
+		try_again_later(pool, &err);
+	return 0;
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	arm_refill(userdata);
+	return 0;
+}
+
+static int add_sources(struct namespace_pool *pool)
+{
+	int r = sd_event_add_defer(pool->event, &pool->refill_source, on_refill, pool);
+
+	if (r >= 0)
+		r = sd_event_source_set_priority(pool->refill_source, SD_EVENT_PRIORITY_IDLE);
+	if (r >= 0)
+		r = sd_event_add_time_relative(pool->event, &pool->retry_source, CLOCK_MONOTONIC,
+					       RETRY_AFTER_USEC, 0, on_retry, pool);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(pool->retry_source, SD_EVENT_OFF);
+	return r;
+}
+
+int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *reaper,
+		       size_t target, struct namespace_pool **ret_pool, struct err *err)
+{
+	cleanup(namespace_pool_free_p) struct namespace_pool *pool = calloc(1, sizeof(*pool));
+	int r;
+
+	if (!pool)
+		return err_oom(err);
+	pool->event = event;
+	pool->ranges = ranges;
+	pool->reaper = reaper;
+	pool->holder.sock_fd = -1;
+	pool->target = target;
+	pool->ready = calloc(target + 1, sizeof(*pool->ready));
+	if (!pool->ready)
+		return err_oom(err);
+	r = add_sources(pool);
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, -r, "cannot watch the pool of namespaces: %m");
+	arm_refill(pool);
+	*ret_pool = take_ptr(&pool);
+	return 0;
+}
+
+void namespace_pool_free(struct namespace_pool *pool)
+{
+	if (!pool)
+		return;
+	if (pool->holder.pid)
+		drop_holder(pool, false);
+	for (size_t i = 0; i < pool->n_ready; i++) {
+		idranges_give_back(pool->ranges, pool->ready[i].id_first);
+		namespace_set_done(&pool->ready[i]);
+	}
+	sd_event_source_disable_unref(pool->refill_source);
+	sd_event_source_disable_unref(pool->retry_source);
+	free(pool->ready);
+	free(pool);
+}
+
+int namespace_pool_take(struct namespace_pool *pool, bool host_network, bool host_ids,
+			struct namespace_set *ret_set, struct err *err)
+{
+	uint32_t id_first = 0;
+	int r;
+
+	if (!host_network && !host_ids && pool->n_ready > 0) {
+		*ret_set = pool->ready[--pool->n_ready];
+		arm_refill(pool);
+		return 0;
+	}
+	if (!host_ids) {
+		r = idranges_take(pool->ranges, &id_first, err);
+		if (r < 0)
+			return r;
+	}
+	r = namespace_pool_make(id_first, host_network, host_ids, ret_set, err);
+	if (r < 0 && !host_ids)
+		idranges_give_back(pool->ranges, id_first);
+	arm_refill(pool);
+	return r;
+}
+
+size_t namespace_pool_ready(const struct namespace_pool *pool)
+{
+	return pool->n_ready;
+}
