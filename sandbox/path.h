@@ -45,8 +45,7 @@ int path_open_dir(int root_fd, const char *path, unsigned int rules, struct err 
  * The place in a container's root where something is to be mounted, made where it is missing: a
  * directory, or an empty file. Parents that exist are resolved as the workload sees them (/var/run
  * may be a symlink to /run), those that do not are made one by one, by descriptor, with mode 0755.
- * The last component is never followed: a symlink there is refused, and so are "..", "" and anything
- * that resolves to /proc, /sys or /dev of the image being something else than directories.
+ * The last component is never followed: a symlink there is refused, and so is ".." anywhere.
  *
  * Returns an O_PATH descriptor, the target of move_mount(2) with MOVE_MOUNT_T_EMPTY_PATH, or a
  * negative errno with @err filled in:

@@ -1,0 +1,81 @@
+/*
+ * A profile between its source (the built-in table, a JSON document) and its program: a default verdict and
+ * rules by system call. Internal to the filter: callers use sandbox/filter.h.
+ */
+#pragma once
+
+#include <seccomp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sandbox/filter.h"
+
+#define FILTER_RULES_MAX 4096
+
+enum filter_verdict {
+	FILTER_ALLOW,
+	FILTER_LOG,         /* allowed, and said so in the kernel's log */
+	FILTER_NOTIFY,      /* refused with errnum by the monitor, which counts it */
+	FILTER_ERRNO,       /* refused with errnum by the kernel, silently */
+	FILTER_TRAP,        /* SIGSYS */
+	FILTER_KILL_THREAD, /* SCMP_ACT_KILL of the JSON profiles */
+	FILTER_KILL,        /* the process */
+};
+
+struct filter_rule {
+	uint32_t nr;
+	enum filter_verdict verdict;
+	uint16_t errnum; /* of NOTIFY and ERRNO */
+	uint16_t arg_count;
+	struct scmp_arg_cmp args[6]; /* all must hold, each of another argument */
+};
+
+struct filter_profile {
+	enum filter_verdict default_verdict;
+	uint16_t default_errnum;
+	bool ordered; /* the first rule that fits decides, by which the compiled program is checked */
+	uint32_t unknown_names;
+	size_t count;
+	size_t room;
+	struct filter_rule *rules;
+	char note[200];
+};
+
+void filter_profile_free(struct filter_profile *profile);
+DEFINE_CLEANUP(struct filter_profile *, filter_profile_free)
+
+struct filter_profile *filter_profile_new(enum filter_verdict default_verdict,
+					  uint16_t default_errnum);
+
+/* Append a copy of @rule. ERR_INVALID beyond FILTER_RULES_MAX. */
+int filter_profile_add(struct filter_profile *profile, const struct filter_rule *rule,
+		       struct err *err);
+
+/* The verdict of the first rule that fits the call, or the default's. */
+struct filter_rule filter_profile_judge(const struct filter_profile *profile,
+					const struct seccomp_data *call);
+
+/* "berth-2026" for a workload with these capabilities. */
+int filter_default_profile(uint64_t capabilities, struct filter_profile **ret_profile,
+			   struct err *err);
+
+/* The JSON profile of @request, with its errnos turned into notifications where that changes no
+ * answer. */
+int filter_oci_profile(const struct filter_request *request, struct filter_profile **ret_profile,
+		       struct err *err);
+
+/*
+ * Run the program for @call as the kernel would. Returns the SECCOMP_RET_ value; SECCOMP_RET_KILL_PROCESS
+ * for a program that uses what seccomp does not have or that runs off its end.
+ */
+uint32_t filter_run(const struct sock_filter *instructions, size_t count,
+		    const struct seccomp_data *call);
+
+/*
+ * Compare the program with an ordered profile, for every known number and for arguments on both sides of
+ * every value that a rule compares. libseccomp promises no order among rules of one call, so what it
+ * made is looked at before it guards anything. ERR_UNSUPPORTED names the first call that differs.
+ */
+int filter_check(const struct filter *filter, const struct filter_profile *profile,
+		 struct err *err);
