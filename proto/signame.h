@@ -5,7 +5,7 @@
 
 #include "proto/err.h"
 
-#define SIGNAME_MAX 16
+#define SIGNAME_MAX 24
 
 /*
  * "SIGTERM", "TERM", "term", "15", "RTMIN+3", "SIGRTMAX-1" → 15 and so on: 1 to 64. Real-time names count
