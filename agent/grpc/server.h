@@ -35,6 +35,8 @@ struct grpc_server_options {
 	size_t max_send_bytes;       /* one message; 16 MiB */
 	size_t max_decoded_bytes;    /* memory for one decoded message; 16 MiB */
 	size_t receive_budget_bytes; /* half-received messages of all peers together; 64 MiB */
+	size_t decode_budget_bytes;  /* decoded requests of calls in progress; 128 MiB */
+	size_t send_budget_bytes;    /* answers that wait for peers to read them; 128 MiB */
 	size_t max_header_bytes;     /* of one call, as HTTP/2 counts them; 16 KiB */
 
 	/* counts */
@@ -124,6 +126,7 @@ int grpc_server_reload_tls(struct grpc_server *server, struct err *err);
  * Stop listening; tell every client to go elsewhere (GOAWAY); let calls in flight finish, but end
  * GRPC_METHOD_ENDLESS ones now and whatever is left after @grace_usec with UNAVAILABLE; then call
  * @on_drained once, from the loop, when the last connection is closed. Ends at most 2 s after the grace.
+ * Returns 0, -EALREADY, or -ENOMEM.
  */
 int grpc_server_drain(struct grpc_server *server, uint64_t grace_usec,
 		      void (*on_drained)(struct grpc_server *server, void *user), void *user);

@@ -1,0 +1,641 @@
+/*
+ * Bytes in, bytes out, and when to stop waiting for either.
+ *
+ * The socket is read and written only from the loop's callbacks (io, work, timer), never with nghttp2 on the
+ * stack. Every one of them ends in settle(), which flushes, buries what has failed, lingers where nothing is
+ * left to say, and sets the one timer.
+ */
+#include "agent/grpc/connection.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <syslog.h>
+
+#include "agent/grpc/call_private.h"
+#include "proto/cleanup.h"
+
+#define READ_BYTES     (32u << 10)
+#define READS_PER_TURN 4
+#define WRITE_MARK_BYTES \
+	(64u << 10) /* sent in one go; SERVER_SCRATCH_BYTES has room for one frame more */
+#define WRITES_PER_TURN     16
+#define CONNECTION_WINDOW   (1 << 20)
+#define NOTICE_USEC         1000000ULL
+#define LINGER_USEC         1000000ULL
+#define TIMER_ACCURACY_USEC 1000 /* 0 would mean sd-event's 250 ms */
+
+static void settle(struct connection *conn);
+
+struct connection *connection_ref(struct connection *conn)
+{
+	conn->refs++;
+	return conn;
+}
+
+void connection_unref(struct connection *conn)
+{
+	if (!conn || --conn->refs)
+		return;
+	transport_done(&conn->tr);
+	peer_done(&conn->peer);
+	free(conn->out);
+	server_unref(conn->server);
+	free(conn);
+}
+DEFINE_CLEANUP(struct connection *, connection_unref)
+
+/* --- dying --- */
+
+void connection_fail(struct connection *conn)
+{
+	conn->failed = true;
+	connection_kick(conn);
+}
+
+static void drop_ready(struct connection *conn)
+{
+	while (conn->ready) {
+		struct grpc_call *call = conn->ready;
+
+		conn->ready = call->next_ready;
+		call->is_ready = false;
+		grpc_call_unref(call);
+	}
+}
+
+void connection_bury(struct connection *conn)
+{
+	struct grpc_server *server = conn->server;
+
+	if (conn->phase == CONNECTION_DEAD)
+		return;
+	conn->phase = CONNECTION_DEAD;
+	conn->failed = true;
+	conn->io = sd_event_source_disable_unref(conn->io);
+	conn->timer = sd_event_source_disable_unref(conn->timer);
+	conn->work = sd_event_source_disable_unref(conn->work);
+	drop_ready(conn);
+	while (!LIST_EMPTY(&conn->calls))
+		call_stream_closed(LIST_FIRST(&conn->calls), true);
+	nghttp2_session_del(conn->session);
+	conn->session = NULL;
+	transport_done(&conn->tr);
+	free(conn->out);
+	conn->out = NULL;
+	conn->n_out = conn->out_at = 0;
+	LIST_REMOVE(conn, entry);
+	server->stats.connections--;
+	(void)server_ref(server);
+	connection_unref(conn); /* the loop's */
+	server_connection_gone(server);
+	server_unref(server);
+}
+
+void connection_kick(struct connection *conn)
+{
+	if (conn->in_http2 || !conn->work) /* whoever called nghttp2 settles */
+		return;
+	(void)sd_event_source_set_enabled(conn->work, SD_EVENT_ONESHOT);
+}
+
+/* --- clocks --- */
+
+void connection_arm(struct connection *conn, uint64_t at_usec)
+{
+	if (!conn->timer || at_usec >= conn->timer_usec)
+		return;
+	conn->timer_usec = at_usec;
+	(void)sd_event_source_set_time(conn->timer, at_usec);
+	(void)sd_event_source_set_enabled(conn->timer, SD_EVENT_ONESHOT);
+}
+
+static void arm_if(struct connection *conn, uint64_t at_usec)
+{
+	if (at_usec)
+		connection_arm(conn, at_usec);
+}
+
+static bool is_idle(const struct connection *conn)
+{
+	return conn->phase == CONNECTION_OPEN && conn->n_streams == 0;
+}
+
+/* The connection's own; those of its calls are armed when they begin and in on_timer(). */
+static void arm_own(struct connection *conn)
+{
+	const struct grpc_server_options *options = &conn->server->options;
+
+	arm_if(conn, conn->phase_deadline_usec);
+	arm_if(conn, conn->header_deadline_usec);
+	arm_if(conn, conn->stall_deadline_usec);
+	if (conn->phase >= CONNECTION_OPEN && conn->phase < CONNECTION_LINGER)
+		connection_arm(conn, conn->ping_deadline_usec
+					     ?: conn->last_read_usec + options->keepalive_usec);
+	if (is_idle(conn))
+		connection_arm(conn, conn->idle_since_usec + options->idle_usec);
+}
+
+static bool passed(uint64_t deadline_usec, uint64_t now_usec)
+{
+	return deadline_usec && now_usec >= deadline_usec;
+}
+
+static void note_abuse(struct connection *conn, const char *what)
+{
+	server_log(conn->server, LOG_NOTICE, "%s: closing: %s", conn->peer.address, what);
+	conn->server->stats.connections_abusive++;
+}
+
+/* Slow on purpose, or as good as. */
+static void give_up(struct connection *conn, const char *what)
+{
+	note_abuse(conn, what);
+	connection_fail(conn);
+}
+
+static void phase_over(struct connection *conn)
+{
+	conn->phase_deadline_usec = 0;
+	switch (conn->phase) {
+	case CONNECTION_TLS:
+	case CONNECTION_PREFACE:
+		give_up(conn, "no handshake in time");
+		conn->server->stats.connections_refused++;
+		break;
+	case CONNECTION_NOTICE:
+		connection_notice_acked(conn);
+		break;
+	default:
+		connection_fail(conn);
+	}
+}
+
+static void check_calls(struct connection *conn, uint64_t now_usec)
+{
+	struct grpc_call *call = LIST_FIRST(&conn->calls);
+
+	while (call) {
+		/* Nothing below closes a stream: that happens when nghttp2 sends. */
+		struct grpc_call *next = LIST_NEXT(call, entry);
+
+		call_check_time(call, now_usec);
+		connection_arm(conn, call_next_usec(call));
+		call = next;
+	}
+}
+
+static void check_keepalive(struct connection *conn, uint64_t now_usec)
+{
+	const struct grpc_server_options *options = &conn->server->options;
+
+	if (conn->phase < CONNECTION_OPEN || conn->phase >= CONNECTION_LINGER)
+		return;
+	if (passed(conn->ping_deadline_usec, now_usec)) {
+		server_log(conn->server, LOG_NOTICE, "%s: closing: no answer to PING",
+			   conn->peer.address);
+		connection_fail(conn);
+	} else if (!conn->ping_deadline_usec &&
+		   now_usec >= conn->last_read_usec + options->keepalive_usec) {
+		conn->ping_deadline_usec = now_usec + options->keepalive_timeout_usec;
+		(void)nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
+	}
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *user)
+{
+	struct connection *conn = user;
+	uint64_t now_usec = server_now(conn->server);
+
+	conn->timer_usec = UINT64_MAX;
+	if (passed(conn->phase_deadline_usec, now_usec))
+		phase_over(conn);
+	if (passed(conn->header_deadline_usec, now_usec))
+		give_up(conn, "a header block took too long");
+	if (passed(conn->stall_deadline_usec, now_usec))
+		give_up(conn, "takes no bytes");
+	if (is_idle(conn) && now_usec >= conn->idle_since_usec + conn->server->options.idle_usec)
+		connection_drain(conn);
+	if (!conn->failed)
+		check_keepalive(conn, now_usec);
+	if (!conn->failed)
+		check_calls(conn, now_usec);
+	settle(conn);
+	return 0;
+}
+
+/* --- bytes out --- */
+
+/* Returns 0 when nothing waits, -EAGAIN, or the errno that ends the connection. */
+static int write_pending(struct connection *conn)
+{
+	while (conn->out_at < conn->n_out) {
+		ssize_t put = transport_write(&conn->tr, conn->out + conn->out_at,
+					      conn->n_out - conn->out_at);
+
+		if (put < 0)
+			return (int)put;
+		conn->out_at += (size_t)put;
+		conn->server->stats.sent_bytes += (uint64_t)put;
+		conn->stall_deadline_usec = 0;
+	}
+	free(conn->out);
+	conn->out = NULL;
+	conn->n_out = conn->out_at = 0;
+	return 0;
+}
+
+static int keep_pending(struct connection *conn, const uint8_t *bytes, size_t n)
+{
+	uint8_t *grown = realloc(conn->out, conn->n_out + n);
+
+	if (!grown)
+		return -ENOMEM;
+	memcpy(grown + conn->n_out, bytes, n);
+	conn->out = grown;
+	conn->n_out += n;
+	return 0;
+}
+
+/* Have nghttp2 make frames, up to a good write's worth. Returns how many bytes, or -EPIPE. */
+static ssize_t make_frames(struct connection *conn)
+{
+	uint8_t *scratch = conn->server->scratch;
+	size_t filled = 0;
+
+	while (filled < WRITE_MARK_BYTES) {
+		const uint8_t *data;
+		ssize_t n;
+
+		conn->in_http2++;
+		n = http2_send(conn->session, &data);
+		conn->in_http2--;
+		/* No frame of ours is over 16 KiB; if one were, the connection would not be worth a crash. */
+		if (n < 0 || conn->failed || (size_t)n > SERVER_SCRATCH_BYTES - filled)
+			return -EPIPE;
+		if (n == 0)
+			break;
+		memcpy(scratch + filled, data, (size_t)n);
+		filled += (size_t)n;
+	}
+	return (ssize_t)filled;
+}
+
+static int write_frames(struct connection *conn)
+{
+	uint8_t *scratch = conn->server->scratch;
+	ssize_t n = make_frames(conn);
+	ssize_t put;
+
+	if (n <= 0)
+		return n < 0 ? -EPIPE : 0;
+	put = transport_write(&conn->tr, scratch, (size_t)n);
+	if (put < 0 && put != -EAGAIN)
+		return (int)put;
+	if (put < 0)
+		put = 0;
+	conn->server->stats.sent_bytes += (uint64_t)put;
+	if (put < n)
+		return keep_pending(conn, scratch + put, (size_t)(n - put)) ?: -EAGAIN;
+	return 1;
+}
+
+/* Write while there is something to write and the socket takes it, and let others have their turn. */
+static void flush(struct connection *conn)
+{
+	int r = 0;
+
+	for (int i = 0; i < WRITES_PER_TURN; i++) {
+		r = write_pending(conn);
+		if (r == 0)
+			r = write_frames(conn);
+		if (r <= 0)
+			break;
+	}
+	if (r > 0)
+		connection_kick(conn);
+	else if (r == -EAGAIN && !conn->stall_deadline_usec)
+		conn->stall_deadline_usec = server_now(conn->server) +
+					    conn->server->options.stall_usec;
+	else if (r < 0 && r != -EAGAIN)
+		connection_fail(conn);
+}
+
+/* --- the way out --- */
+
+void connection_stream_opened(struct connection *conn)
+{
+	conn->n_streams++;
+}
+
+void connection_stream_closed(struct connection *conn)
+{
+	conn->n_streams--;
+	conn->idle_since_usec = server_now(conn->server);
+}
+
+void connection_calm(struct connection *conn, const char *what)
+{
+	if (conn->failed || conn->phase >= CONNECTION_LINGER)
+		return;
+	note_abuse(conn, what);
+	(void)nghttp2_session_terminate_session(conn->session, NGHTTP2_ENHANCE_YOUR_CALM);
+	conn->phase = CONNECTION_GOAWAY;
+	connection_kick(conn);
+}
+
+void connection_drain(struct connection *conn)
+{
+	if (conn->failed || conn->phase >= CONNECTION_NOTICE)
+		return;
+	if (conn->phase < CONNECTION_OPEN) {
+		connection_fail(conn);
+		return;
+	}
+	/* What the client sends before it has seen the notice still counts; the PING shows when it has. */
+	conn->phase = CONNECTION_NOTICE;
+	conn->phase_deadline_usec = server_now(conn->server) + NOTICE_USEC;
+	connection_arm(conn, conn->phase_deadline_usec);
+	(void)nghttp2_submit_shutdown_notice(conn->session);
+	(void)nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
+	connection_kick(conn);
+}
+
+void connection_notice_acked(struct connection *conn)
+{
+	conn->phase = CONNECTION_GOAWAY;
+	conn->phase_deadline_usec = 0;
+	(void)nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE,
+				    nghttp2_session_get_last_proc_stream_id(conn->session),
+				    NGHTTP2_NO_ERROR, NULL, 0);
+	connection_kick(conn);
+}
+
+/* close() with unread bytes would send a reset, which can overtake our last answers. */
+static void linger(struct connection *conn)
+{
+	conn->phase = CONNECTION_LINGER;
+	conn->phase_deadline_usec = server_now(conn->server) + LINGER_USEC;
+	conn->stall_deadline_usec = 0;
+	transport_shutdown_write(&conn->tr);
+}
+
+static bool is_done(const struct connection *conn)
+{
+	return conn->session && conn->phase != CONNECTION_LINGER && conn->out_at == conn->n_out &&
+	       !nghttp2_session_want_read(conn->session) &&
+	       !nghttp2_session_want_write(conn->session);
+}
+
+static void watch_io(struct connection *conn)
+{
+	bool pending = conn->out_at < conn->n_out && !conn->tr.write_wants_in;
+	uint32_t events = EPOLLIN | (pending || conn->tr.read_wants_out ? EPOLLOUT : 0);
+
+	if (events == conn->io_events)
+		return;
+	if (sd_event_source_set_io_events(conn->io, events) < 0)
+		connection_fail(conn);
+	conn->io_events = events;
+}
+
+static void deliver_ready(struct connection *conn)
+{
+	while (conn->ready) {
+		struct grpc_call *call = conn->ready;
+
+		conn->ready = call->next_ready;
+		call->is_ready = false;
+		conn->in_http2++; /* as if the bytes came now: what handlers do is flushed below */
+		request_deliver_held(call);
+		conn->in_http2--;
+		grpc_call_unref(call);
+	}
+}
+
+static void settle(struct connection *conn)
+{
+	if (!conn->failed && conn->session && conn->phase < CONNECTION_LINGER) {
+		deliver_ready(conn);
+		flush(conn);
+	}
+	if (!conn->failed && is_done(conn))
+		linger(conn);
+	if (!conn->failed && conn->phase != CONNECTION_TLS)
+		watch_io(conn);
+	if (conn->failed)
+		connection_bury(conn);
+	else
+		arm_own(conn);
+}
+
+/* --- bytes in --- */
+
+static int start_session(struct connection *conn)
+{
+	const struct grpc_server_options *options = &conn->server->options;
+	const nghttp2_settings_entry settings[] = {
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options->max_streams },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)options->max_header_bytes },
+	};
+
+	if (http2_server_new(conn->server->callbacks, conn, &conn->session) < 0 ||
+	    nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings,
+				    ARRAY_SIZE(settings)) != 0 ||
+	    nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, 0,
+						  CONNECTION_WINDOW) != 0)
+		return -ENOMEM;
+	conn->phase = CONNECTION_PREFACE; /* on the clock that began with accept */
+	return 0;
+}
+
+/* Returns true once the session can go on. */
+static bool shake_hands(struct connection *conn)
+{
+	struct err err = { 0 };
+	bool wants_out;
+	int r = transport_shake(&conn->tr, &wants_out, &err);
+
+	if (r == -EAGAIN) {
+		conn->io_events = wants_out ? EPOLLOUT : EPOLLIN;
+		if (sd_event_source_set_io_events(conn->io, conn->io_events) < 0)
+			conn->failed = true;
+		return false;
+	}
+	if (r == 0)
+		r = peer_learn_certificate(&conn->peer, conn->tr.ssl, &err);
+	if (r == 0 && start_session(conn) < 0)
+		r = err_oom(&err);
+	if (r == 0)
+		return true;
+	/* With TLS 1.3 the client learns no reason: it must be found here. */
+	server_log(conn->server, LOG_NOTICE, "%s: refused: %s", conn->peer.address, err.text);
+	conn->server->stats.connections_refused++;
+	conn->failed = true;
+	return false;
+}
+
+/* Returns false when there is no more for now. */
+static bool read_once(struct connection *conn)
+{
+	struct grpc_server *server = conn->server;
+	ssize_t n = transport_read(&conn->tr, server->scratch, READ_BYTES);
+	int r = 0;
+
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		conn->failed = true;
+		return false;
+	}
+	server->stats.received_bytes += (uint64_t)n;
+	if (conn->phase == CONNECTION_LINGER) /* thrown away, but read */
+		return true;
+	conn->last_read_usec = server_now(server);
+	conn->ping_deadline_usec = 0;
+	conn->in_http2++;
+	r = http2_recv(conn->session, server->scratch, (size_t)n);
+	conn->in_http2--;
+	if (r < 0) {
+		server_log(server, LOG_NOTICE, "%s: closing: %s", conn->peer.address,
+			   nghttp2_strerror(r));
+		conn->failed = true;
+	}
+	return !conn->failed && (n == READ_BYTES || transport_has_more(&conn->tr));
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t revents, void *user)
+{
+	struct connection *conn = user;
+
+	if (conn->phase == CONNECTION_TLS && !shake_hands(conn)) {
+		settle(conn);
+		return 0;
+	}
+	for (int i = 0; i < READS_PER_TURN && read_once(conn); i++)
+		;
+	if (!conn->failed && transport_has_more(&conn->tr))
+		connection_kick(conn);
+	settle(conn);
+	return 0;
+}
+
+static int on_work(sd_event_source *source, void *user)
+{
+	struct connection *conn = user;
+
+	/* TLS may hold bytes for which no event comes. */
+	if (!conn->failed && conn->phase != CONNECTION_TLS && transport_has_more(&conn->tr))
+		(void)read_once(conn);
+	if (!conn->failed && transport_has_more(&conn->tr))
+		connection_kick(conn);
+	settle(conn);
+	return 0;
+}
+
+/* --- birth --- */
+
+static int add_sources(struct connection *conn)
+{
+	sd_event *event = conn->server->event;
+	int r;
+
+	r = sd_event_add_io(event, &conn->io, conn->tr.fd, EPOLLIN, on_io, conn);
+	if (r < 0)
+		return r;
+	conn->io_events = EPOLLIN;
+	r = sd_event_add_defer(event, &conn->work, on_work, conn);
+	if (r < 0)
+		return r;
+	r = sd_event_source_set_enabled(conn->work, SD_EVENT_ONESHOT); /* our SETTINGS */
+	if (r < 0)
+		return r;
+	conn->timer_usec = conn->phase_deadline_usec;
+	return sd_event_add_time(event, &conn->timer, CLOCK_MONOTONIC, conn->timer_usec,
+				 TIMER_ACCURACY_USEC, on_timer, conn);
+}
+
+static void init_limits(struct connection *conn, uint64_t now_usec)
+{
+	struct grpc_server *server = conn->server;
+
+	bucket_init(&conn->resets, 1000, 100, now_usec);
+	bucket_init(&conn->provoked, 200, 20, now_usec);
+	bucket_init(&conn->small_frames, 20000, 5000, now_usec);
+	conn->receive_budget =
+		(struct budget){ .parent = &server->receive_budget,
+				 .limit_bytes = server->options.receive_budget_bytes / 4 };
+	conn->phase_deadline_usec = now_usec + server->options.handshake_usec;
+	conn->last_read_usec = conn->idle_since_usec = now_usec;
+}
+
+/* How many connections of the same origin there are, and how many there may be. */
+static int check_origin(const struct grpc_server *server, const struct grpc_peer *peer,
+			struct err *err)
+{
+	unsigned limit = peer->kind == GRPC_PEER_UNIX ? server->options.max_connections_per_uid
+						      : server->options.max_connections_per_address;
+	const struct connection *other;
+	unsigned n = 0;
+
+	LIST_FOREACH (other, &server->connections, entry)
+		n += peer_same_origin(&other->peer, peer);
+	if (n < limit)
+		return 0;
+	return err_set(err, ERR_EXHAUSTED, EUSERS,
+		       "%s: refused: its user or address has %u connections already", peer->address,
+		       n);
+}
+
+static int prepare(struct connection *conn, const struct grpc_tls *tls, struct err *err)
+{
+	struct grpc_server *server = conn->server;
+	int on = 1;
+	int r;
+
+	r = peer_init(&conn->peer, conn->tr.fd, err);
+	if (r < 0)
+		return r;
+	conn->peer.connection_id = ++server->last_connection_id;
+	r = check_origin(server, &conn->peer, err);
+	if (r < 0)
+		return r;
+	if (conn->peer.kind == GRPC_PEER_TLS)
+		(void)setsockopt(conn->tr.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	init_limits(conn, server_now(server));
+	conn->phase = CONNECTION_TLS;
+	r = tls ? transport_accept_tls(&conn->tr, tls) : start_session(conn);
+	if (r == 0)
+		r = add_sources(conn);
+	return r < 0 ? err_oom(err) : 0;
+}
+
+int connection_new(struct grpc_server *server, int fd, const struct grpc_tls *tls, struct err *err)
+{
+	cleanup(connection_unref_p) struct connection *conn = calloc(1, sizeof(*conn));
+	int r;
+
+	if (!conn) {
+		fd_close(&fd);
+		return err_oom(err);
+	}
+	conn->refs = 1;
+	conn->server = server_ref(server);
+	transport_init(&conn->tr, fd);
+	r = prepare(conn, tls, err);
+	if (r < 0) {
+		conn->io = sd_event_source_disable_unref(conn->io);
+		conn->work = sd_event_source_disable_unref(conn->work);
+		conn->timer = sd_event_source_disable_unref(conn->timer);
+		nghttp2_session_del(conn->session);
+		return r;
+	}
+	LIST_INSERT_HEAD(&server->connections, conn, entry);
+	conn = NULL; /* the loop's now */
+	server->stats.connections++;
+	server->stats.connections_accepted++;
+	return 0;
+}
