@@ -1,0 +1,465 @@
+/*
+ * berthd: options, wiring, the loop.
+ */
+#include <getopt.h>
+#include <grp.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "agent/confine.h"
+#include "agent/grpc/descriptors.h"
+#include "agent/grpc/health.h"
+#include "agent/grpc/reflection.h"
+#include "agent/grpc/server.h"
+#include "agent/sandboxlink/sandboxlink.h"
+#include "agent/service/service.h"
+#include "agent/settings.h"
+#include "agent/store/store.h"
+#include "agent/telemetry/telemetry.h"
+#include "proto/cleanup.h"
+#include "proto/log.h"
+
+#define SERVICE_NAME "berth.v1.NodeAgent"
+
+struct agent {
+	const char *config_path;
+	bool config_named; /* by the operator, so it must be there */
+	bool confined;
+	struct settings settings;
+	struct service service;
+	sd_event *event;
+	struct store *store;
+	struct sandboxlink *link;
+	struct engine *engine;
+	struct telemetry *telemetry;
+	struct grpc_server *server;
+	struct grpc_health *health;
+	struct grpc_descriptors *descriptors;
+	sd_event_source *readiness;
+	bool serving;
+};
+
+static void usage(FILE *file)
+{
+	(void)fprintf(
+		file,
+		"berthd: the agent of a Berth host\n\n"
+		"  --config FILE           instead of " SETTINGS_PATH
+		"; FILE.d/*.conf are read too\n"
+		"  --check-config          read the configuration, say what is wrong, end\n"
+		"  --print-default-config  every key with its meaning and its default\n"
+		"  --no-confine            without Landlock and seccomp, for debuggers\n"
+		"  --version\n"
+		"  --help\n\n"
+		"SIGHUP reads the configuration and the certificates again; SIGTERM drains and ends.\n");
+}
+
+/* ---- Wiring ---- */
+
+static int load_settings(struct agent *agent, struct err *err)
+{
+	return config_load(&settings_table, agent->config_path,
+			   agent->config_named ? CONFIG_MUST_EXIST : CONFIG_MAY_BE_MISSING,
+			   &agent->settings, err);
+}
+
+static struct engine_config engine_config(const struct settings *settings)
+{
+	return (struct engine_config){
+		.capacity = { .workloads = (uint32_t)settings->max_workloads },
+		.reserve = { .cpu_millis = settings->reserve_cpu_millis,
+			     .memory_bytes = settings->reserve_memory_bytes,
+			     .pids = settings->reserve_pids },
+		.events_max = settings->keep_events,
+		.agent_version = BERTH_VERSION,
+	};
+}
+
+static int open_engine(struct agent *agent, struct err *err)
+{
+	const struct engine_config config = engine_config(&agent->settings);
+	const struct sandboxlink_socket_config link_config = {
+		.path = agent->settings.sandbox_socket,
+		.version = BERTH_VERSION,
+	};
+	const struct telemetry_config telemetry_config = {
+		.sample_interval_ms = agent->settings.sample_interval_ms,
+	};
+	int r;
+
+	agent->store = store_memory_new();
+	if (!agent->store)
+		return err_oom(err);
+	r = sandboxlink_socket_new(agent->event, &link_config, &agent->link, err);
+	if (r == 0)
+		r = engine_new(agent->event, &config, agent->store, agent->link, &agent->engine,
+			       err);
+	if (r == 0)
+		r = telemetry_new(agent->event, agent->engine, &telemetry_config, &agent->telemetry,
+				  err);
+	return r;
+}
+
+static struct grpc_tls_files tls_files(const struct settings *settings)
+{
+	return (struct grpc_tls_files){ .cert_path = settings->certificate,
+					.key_path = settings->key,
+					.ca_path = settings->client_ca };
+}
+
+static int check_tls_files(const struct settings *settings, struct err *err)
+{
+	if (settings->certificate[0] && settings->key[0] && settings->client_ca[0])
+		return 0;
+	return err_set(
+		err, ERR_INVALID, EINVAL,
+		"listen on TCP: [TLS] needs Certificate, Key and ClientCA; there is no TCP without client certificates");
+}
+
+/* The sockets that systemd passed (berthd.socket). Returns their number. */
+static int listen_passed(struct agent *agent, struct err *err)
+{
+	const struct grpc_tls_files files = tls_files(&agent->settings);
+	int count = sd_listen_fds(1);
+	int r = 0;
+
+	for (int i = 0; i < count && r == 0; i++) {
+		int fd = SD_LISTEN_FDS_START + i;
+		bool is_unix = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
+
+		if (!is_unix)
+			r = check_tls_files(&agent->settings, err);
+		if (r == 0)
+			r = grpc_server_listen_fd(agent->server, fd, is_unix ? NULL : &files, err);
+	}
+	return r < 0 ? r : count;
+}
+
+static int listen_unix(struct agent *agent, struct err *err)
+{
+	const char *group_name = agent->settings.socket_group;
+	const struct group *group = getgrnam(group_name);
+
+	if (!group)
+		log_event(LOG_WARNING, NULL,
+			  "there is no group %s: only root and berthd's own user can connect to %s",
+			  group_name, agent->settings.socket);
+	return grpc_server_listen_unix(agent->server, agent->settings.socket, 0660,
+				       group ? group->gr_gid : (gid_t)-1, err);
+}
+
+static int listen_all(struct agent *agent, struct err *err)
+{
+	const struct grpc_tls_files files = tls_files(&agent->settings);
+	int r = listen_passed(agent, err);
+
+	if (r == 0)
+		r = listen_unix(agent, err);
+	for (size_t i = 0; i < agent->settings.addresses.n && r >= 0; i++) {
+		uint16_t port = 0;
+
+		r = check_tls_files(&agent->settings, err);
+		if (r == 0)
+			r = grpc_server_listen_tcp(agent->server,
+						   agent->settings.addresses.items[i], &files,
+						   &port, err);
+		if (r == 0)
+			log_event(LOG_NOTICE, NULL, "listening on %s (port %u)",
+				  agent->settings.addresses.items[i], port);
+	}
+	return r < 0 ? r : 0;
+}
+
+static void log_server(int priority, const char *text, void *user)
+{
+	log_event(priority, NULL, "%s", text);
+}
+
+static int open_server(struct agent *agent, struct err *err)
+{
+	const struct grpc_server_options options = {
+		.max_connections = (unsigned int)agent->settings.max_connections,
+		.max_calls = (unsigned int)agent->settings.max_calls,
+		.authorise = service_authorise,
+		.on_call_end = service_log_call,
+		.log = log_server,
+		.user = &agent->service,
+	};
+	const struct grpc_method *methods;
+	size_t count;
+	int r;
+
+	agent->service = (struct service){ .event = agent->event,
+					   .engine = agent->engine,
+					   .telemetry = agent->telemetry,
+					   .settings = &agent->settings };
+	r = grpc_server_new(agent->event, &options, &agent->server, err);
+	if (r < 0)
+		return r;
+	methods = service_methods(&count);
+	r = grpc_server_add_methods(agent->server, methods, count, &agent->service, err);
+	if (r == 0)
+		r = grpc_health_new(agent->server, &agent->health, err);
+	if (r == 0)
+		r = grpc_descriptors_new(grpc_public_descriptors, grpc_public_descriptors_size,
+					 &agent->descriptors, err);
+	if (r == 0)
+		r = grpc_reflection_add(agent->server, agent->descriptors, err);
+	return r < 0 ? r : listen_all(agent, err);
+}
+
+/* The directory of @path, in @buffer; for an unset path one that does not exist. */
+static const char *directory_of(const char *path, char buffer[static PATH_MAX])
+{
+	if (!path[0])
+		return "/nonexistent";
+	(void)snprintf(buffer, PATH_MAX, "%s", path);
+	return dirname(buffer);
+}
+
+/* Certificates may be replaced below their directory; anything else that SIGHUP needs is in /etc. */
+static int confine(struct agent *agent, struct err *err)
+{
+	const struct settings *settings = &agent->settings;
+	char certificate[PATH_MAX], key[PATH_MAX], client_ca[PATH_MAX], config[PATH_MAX];
+	char socket[PATH_MAX];
+	const char *const read_only[] = { "/etc",
+					  "/usr",
+					  "/lib",
+					  "/lib64",
+					  "/proc",
+					  "/sys",
+					  "/dev/null",
+					  "/dev/urandom",
+					  "/run/systemd",
+					  settings->log_directory,
+					  directory_of(settings->certificate, certificate),
+					  directory_of(settings->key, key),
+					  directory_of(settings->client_ca, client_ca),
+					  directory_of(agent->config_path, config),
+					  NULL };
+	const char *const read_write[] = { directory_of(settings->socket, socket), NULL };
+
+	return confine_agent(&(struct confine_paths){ read_only, read_write }, err);
+}
+
+/* ---- Life ---- */
+
+static void set_serving(struct agent *agent, bool serving)
+{
+	agent->serving = serving;
+	(void)grpc_health_set(agent->health, "", serving);
+	(void)grpc_health_set(agent->health, SERVICE_NAME, serving);
+	(void)sd_notifyf(0, "STATUS=%s",
+			 serving ? "Serving." : "Waiting for berth-sandboxd; workloads run on.");
+}
+
+/* Before each wait of the loop: health follows what the engine says of itself. */
+static int on_turn(sd_event_source *source, void *userdata)
+{
+	struct agent *agent = userdata;
+	bool ready = engine_is_ready(agent->engine);
+
+	if (ready != agent->serving)
+		set_serving(agent, ready);
+	return 0;
+}
+
+static void on_drained(struct grpc_server *server, void *user)
+{
+	struct agent *agent = user;
+
+	(void)sd_event_exit(agent->event, 0);
+}
+
+static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *info,
+			void *userdata)
+{
+	struct agent *agent = userdata;
+
+	if (grpc_server_draining(agent->server))
+		return sd_event_exit(agent->event, 0); /* asked twice: at once */
+	log_event(LOG_NOTICE, NULL, "ending on signal %u: workloads run on", info->ssi_signo);
+	(void)sd_notify(0, "STOPPING=1");
+	if (grpc_server_drain(agent->server, agent->settings.drain_ms * 1000, on_drained, agent) <
+	    0)
+		return sd_event_exit(agent->event, 0);
+	return 0;
+}
+
+static void apply_settings(struct agent *agent)
+{
+	const struct engine_config config = engine_config(&agent->settings);
+	const struct telemetry_config telemetry_config = {
+		.sample_interval_ms = agent->settings.sample_interval_ms,
+	};
+
+	log_set_priority_max(agent->settings.log_level);
+	engine_reconfigure(agent->engine, &config);
+	telemetry_reconfigure(agent->telemetry, &telemetry_config);
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct agent *agent = userdata;
+	struct err err = { 0 };
+	uint64_t now_us = 0;
+
+	(void)sd_event_now(agent->event, CLOCK_MONOTONIC, &now_us);
+	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_us);
+	if (load_settings(agent, &err) < 0) {
+		(void)err_prefix(&err, 0, "reload: the old configuration stays");
+		log_failure(LOG_ERR, NULL, &err);
+	} else {
+		apply_settings(agent);
+		log_event(LOG_NOTICE, NULL, "configuration read again; sockets are as at start");
+	}
+	if (grpc_server_reload_tls(agent->server, &err) < 0) {
+		(void)err_prefix(&err, 0, "reload: the old certificates stay");
+		log_failure(LOG_ERR, NULL, &err);
+	}
+	(void)sd_notify(0, "READY=1");
+	return 0;
+}
+
+static int watch_signals(struct agent *agent, struct err *err)
+{
+	sigset_t set;
+	int r;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = sd_event_add_signal(agent->event, NULL, SIGTERM, on_terminate, agent);
+	if (r >= 0)
+		r = sd_event_add_signal(agent->event, NULL, SIGINT, on_terminate, agent);
+	if (r >= 0)
+		r = sd_event_add_signal(agent->event, NULL, SIGHUP, on_reload, agent);
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, -r, "cannot watch for signals: %m");
+	return 0;
+}
+
+static int start(struct agent *agent, struct err *err)
+{
+	int r = sd_event_default(&agent->event);
+
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, -r, "cannot make an event loop: %m");
+	r = watch_signals(agent, err);
+	if (r == 0 && agent->confined)
+		r = confine(agent, err);
+	if (r == 0)
+		r = open_engine(agent, err);
+	if (r == 0)
+		r = open_server(agent, err);
+	if (r < 0)
+		return r;
+	set_serving(agent, false);
+	r = sd_event_add_post(agent->event, &agent->readiness, on_turn, agent);
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, -r, "cannot watch the loop: %m");
+	(void)sd_event_set_watchdog(agent->event, true);
+	(void)sd_notify(0, "READY=1");
+	log_event(LOG_NOTICE, NULL, "berthd " BERTH_VERSION " is up");
+	return 0;
+}
+
+static void stop(struct agent *agent)
+{
+	sd_event_source_disable_unref(agent->readiness);
+	grpc_server_free(agent->server);
+	grpc_health_free(agent->health);
+	grpc_descriptors_free(agent->descriptors);
+	telemetry_free(agent->telemetry);
+	if (agent->engine)
+		engine_free(agent->engine);
+	sandboxlink_free(agent->link);
+	store_free(agent->store);
+	sd_event_unref(agent->event);
+	config_free(&settings_table, &agent->settings);
+}
+
+static int run(struct agent *agent)
+{
+	struct err err = { 0 };
+	int r = start(agent, &err);
+
+	if (r == 0) {
+		r = sd_event_loop(agent->event);
+		if (r < 0)
+			(void)err_set(&err, ERR_INTERNAL, -r, "the event loop failed: %m");
+	}
+	if (r < 0)
+		log_failure(LOG_ERR, NULL, &err);
+	stop(agent);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_PRINT, OPTION_NO_CONFINE, OPTION_VERSION };
+
+static const struct option options[] = {
+	{ "config", required_argument, NULL, OPTION_CONFIG },
+	{ "check-config", no_argument, NULL, OPTION_CHECK },
+	{ "print-default-config", no_argument, NULL, OPTION_PRINT },
+	{ "no-confine", no_argument, NULL, OPTION_NO_CONFINE },
+	{ "version", no_argument, NULL, OPTION_VERSION },
+	{ "help", no_argument, NULL, 'h' },
+	{ 0 },
+};
+
+int main(int argc, char **argv)
+{
+	struct agent agent = { .config_path = SETTINGS_PATH, .confined = true };
+	struct err err = { 0 };
+	bool check = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		switch (option) {
+		case OPTION_CONFIG:
+			agent.config_path = optarg;
+			agent.config_named = true;
+			break;
+		case OPTION_CHECK:
+			check = true;
+			break;
+		case OPTION_PRINT:
+			return config_print_defaults(&settings_table, stdout) < 0;
+		case OPTION_NO_CONFINE:
+			agent.confined = false;
+			break;
+		case OPTION_VERSION:
+			return puts("berthd " BERTH_VERSION) < 0;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		(void)fprintf(stderr, "berthd: unknown argument %s\n", argv[optind]);
+		return 2;
+	}
+	log_open("berthd", LOG_INFO);
+	if (load_settings(&agent, &err) < 0) {
+		log_failure(LOG_ERR, NULL, &err);
+		return EXIT_FAILURE;
+	}
+	log_set_priority_max(agent.settings.log_level);
+	if (check) {
+		config_free(&settings_table, &agent.settings);
+		return puts("the configuration is good") < 0;
+	}
+	return run(&agent);
+}

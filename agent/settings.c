@@ -1,0 +1,74 @@
+#include "agent/settings.h"
+
+#include <stddef.h>
+#include <syslog.h>
+
+static const struct config_choice log_levels[] = {
+	{ "error", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
+	{ "info", LOG_INFO }, { "debug", LOG_DEBUG },     { 0 },
+};
+
+#define AT(member) offsetof(struct settings, member)
+
+static const struct config_key keys[] = {
+	{ "Listen", "Socket", CONFIG_PATH, AT(socket), "/run/berth/berthd.sock",
+	  "The unix socket for gRPC. Ignored where systemd passes the socket (berthd.socket)." },
+	{ "Listen", "SocketGroup", CONFIG_STRING, AT(socket_group), "berth",
+	  "The group that owns the unix socket. Root and the members of this group are operators." },
+	{ "Listen", "Address", CONFIG_LIST, AT(addresses), "",
+	  "TCP addresses for gRPC with mutual TLS: 192.0.2.1:7443 or [::]:7443. Needs the three files of [TLS].",
+	  .max = 16 },
+	{ "Listen", "MaxConnections", CONFIG_UINT, AT(max_connections), "1024",
+	  "Connections at a time; further ones are closed.", .min = 16, .max = 65536 },
+	{ "Listen", "MaxCalls", CONFIG_UINT, AT(max_calls), "4096",
+	  "Calls at a time, of all connections together; further ones are refused.", .min = 16,
+	  .max = 1048576 },
+	{ "Listen", "DrainTimeout", CONFIG_DURATION_MS, AT(drain_ms), "5s",
+	  "How long calls in flight may go on when berthd is asked to end.", .min = 0,
+	  .max = 600000 },
+
+	{ "TLS", "Certificate", CONFIG_PATH, AT(certificate), "",
+	  "PEM: this host's certificate, then its intermediates. Read again on SIGHUP." },
+	{ "TLS", "Key", CONFIG_PATH, AT(key), "",
+	  "PEM: its private key, not readable by others than its owner and group." },
+	{ "TLS", "ClientCA", CONFIG_PATH, AT(client_ca), "",
+	  "PEM: the authorities that sign the certificates of those who may connect." },
+
+	{ "Access", "Schedulers", CONFIG_LIST, AT(schedulers), "",
+	  "Names in client certificates (DNS or URI subject alternative names, or the common name where there are none) that may do everything but Exec and Attach.",
+	  .max = 1024 },
+	{ "Access", "Operators", CONFIG_LIST, AT(operators), "",
+	  "Names in client certificates that may do everything.", .max = 1024 },
+	{ "Access", "Observers", CONFIG_LIST, AT(observers), "",
+	  "Names in client certificates that may look: GetNode, Get, List, WatchEvents, StreamTelemetry.",
+	  .max = 1024 },
+
+	{ "Sandbox", "Socket", CONFIG_PATH, AT(sandbox_socket), "/run/berth/sandboxd.sock",
+	  "Where berth-sandboxd listens." },
+
+	{ "Sandbox", "LogDirectory", CONFIG_PATH, AT(log_directory), "/var/log/berth/workloads",
+	  "Where berth-sandboxd keeps the workloads' log files (LogDirectory in sandboxd.conf): berthd confines itself to reading there." },
+
+	{ "Node", "ReserveCpu", CONFIG_CPU_MILLIS, AT(reserve_cpu_millis), "100m",
+	  "Processor time that is not given to workloads: 500m is half a core.", .max = 1000000 },
+	{ "Node", "ReserveMemory", CONFIG_BYTES, AT(reserve_memory_bytes), "256Mi",
+	  "Memory that is not given to workloads." },
+	{ "Node", "ReservePids", CONFIG_UINT, AT(reserve_pids), "1024",
+	  "Processes and threads that are not given to workloads." },
+	{ "Node", "MaxWorkloads", CONFIG_UINT, AT(max_workloads), "2048",
+	  "Workloads at a time, the ended ones that nobody has deleted not counted.", .min = 1,
+	  .max = 8192 },
+
+	{ "Events", "Keep", CONFIG_UINT, AT(keep_events), "16384",
+	  "Events that a watcher can go back to.", .min = 256, .max = 1048576 },
+
+	{ "Telemetry", "SampleInterval", CONFIG_DURATION_MS, AT(sample_interval_ms), "1s",
+	  "How often each container is sampled when no reader asks for a shorter interval.",
+	  .min = 100, .max = 60000 },
+
+	{ "Log", "Level", CONFIG_ENUM, AT(log_level), "info",
+	  "How much to say; debug has a line for each call.", .choices = log_levels },
+};
+
+const struct config_table settings_table = CONFIG_TABLE(
+	"What berthd, the agent of this host, reads. Read again on SIGHUP.", struct settings, keys);

@@ -1,0 +1,43 @@
+/*
+ * What /etc/berth/berthd.conf and its drop-ins say. The table in settings.c is what documents every key,
+ * and what the shipped file is printed from (berthd --print-default-config).
+ */
+#pragma once
+
+#include "proto/config.h"
+
+struct settings {
+	/* [Listen] */
+	char *socket;
+	char *socket_group;
+	struct config_list addresses;
+	uint64_t max_connections;
+	uint64_t max_calls;
+	uint64_t drain_ms;
+	/* [TLS] */
+	char *certificate;
+	char *key;
+	char *client_ca;
+	/* [Access] */
+	struct config_list schedulers;
+	struct config_list operators;
+	struct config_list observers;
+	/* [Sandbox] */
+	char *sandbox_socket;
+	char *log_directory;
+	/* [Node] */
+	uint64_t reserve_cpu_millis;
+	uint64_t reserve_memory_bytes;
+	uint64_t reserve_pids;
+	uint64_t max_workloads;
+	/* [Events] */
+	uint64_t keep_events;
+	/* [Telemetry] */
+	uint64_t sample_interval_ms;
+	/* [Log] */
+	int log_level;
+};
+
+extern const struct config_table settings_table;
+
+#define SETTINGS_PATH "/etc/berth/berthd.conf"
