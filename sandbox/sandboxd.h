@@ -1,0 +1,45 @@
+/*
+ * What berth-sandboxd holds from its start to its end, for the files that carry out its requests.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include <systemd/sd-event.h>
+
+#include "sandbox/policy.h"
+#include "sandbox/registry.h"
+
+#define SANDBOXD_PROTOCOL 1
+#define SANDBOXD_VERSION  "0.1.0"
+
+struct agent_link;
+struct device_filters;
+struct filter_cache;
+struct hierarchy;
+struct leftovers;
+struct namespace_pool;
+struct reaper;
+
+struct sandboxd {
+	sd_event *event;
+	struct policy policy;
+	const char *policy_path;
+	struct hierarchy *hierarchy;
+	struct device_filters *device_filters; /* NULL where the kernel has no such programs */
+	struct filter_cache *filters;
+	struct reaper *reaper;
+	struct idranges *ranges;
+	struct namespace_pool *pool;
+	struct registry registry;
+	struct leftovers *leftovers;
+	struct agent_link *link;
+	int monitor_program_fd;
+	int monitors_fd; /* -1 in legacy */
+	int run_fd;
+	int log_fd;
+	int proc_fd;
+	uid_t agent_uid;
+	gid_t agent_gid; /* of berthd, which reads the log files */
+	char boot_id[40];
+};
