@@ -60,10 +60,9 @@ enum hierarchy_band {
 
 /* One mounted hierarchy that is used. */
 struct hierarchy_mount {
-	char *path;        /* mount point, absolute */
-	char *controllers; /* v1: "cpu,cpuacct"; v2: as cgroup.controllers says in <base> */
-	uint32_t in_use;   /* bit i: enum hierarchy_controller i is taken from here */
-	int base_fd;       /* the directory <base>, O_PATH */
+	char *path;      /* mount point, absolute */
+	uint32_t in_use; /* bit i: enum hierarchy_controller i is taken from here */
+	int base_fd;     /* the directory <base>, O_PATH */
 	bool v2;
 };
 
