@@ -57,10 +57,11 @@ struct taskgroup_limits {
 	uint64_t memory_max_bytes;  /* killed above it */
 	uint64_t memory_high_bytes; /* throttled above it; v2 */
 	uint64_t memory_low_bytes;  /* not reclaimed below it; v2 */
-	uint64_t memory_swap_bytes; /* swap alone; needs memory_max_bytes beside it on v1 */
-	uint64_t memory_oom_group;  /* 1: an out-of-memory kill takes the whole group; v2 */
-	uint64_t pids_max;          /* processes and threads */
-	uint64_t io_weight;         /* 1 to 10000, 100 is everyone's default */
+	uint64_t
+		memory_swap_bytes; /* swap alone; 0 is a limit, so refused where swap is not counted */
+	uint64_t memory_oom_group; /* 1: an out-of-memory kill takes the whole group; v2 */
+	uint64_t pids_max;         /* processes and threads */
+	uint64_t io_weight;        /* 1 to 10000, 100 is everyone's default */
 	char cpuset_cpus[TASKGROUP_CPUSET_MAX]; /* "0-3,7"; "" is unset */
 	char cpuset_mems[TASKGROUP_CPUSET_MAX];
 	size_t io_limit_count;
@@ -156,7 +157,7 @@ int taskgroup_update(const struct taskgroup *group, const struct taskgroup_limit
 
 /*
  * Send SIGKILL to every process in the group and in those below it. They may take a moment to be gone:
- * wait for taskgroup_wait_fd(). One call is final on cgroup2. In legacy a call freezes, signals and
+ * wait as below. One call is final on cgroup2. In legacy a call freezes, signals and
  * thaws once, and a process that was just being made may have escaped it: call again, every 10 ms,
  * until the group is empty. Never signals by a bare pid, never a process outside the group.
  */
@@ -171,10 +172,13 @@ int taskgroup_is_populated(const struct taskgroup *group, bool *ret_populated);
 
 /*
  * A new descriptor, the caller's, that polls with POLLPRI (EPOLLPRI) when the group becomes empty,
- * populated, frozen or thawed: read the two functions above first, then wait, then read again.
- * -EOPNOTSUPP in legacy, where the kernel tells nobody: ask again after 10 ms.
+ * populated, frozen or thawed. It is ready at once and stays ready until taskgroup_read_events() is
+ * called on it. -EOPNOTSUPP in legacy, where the kernel tells nobody: ask again after 10 ms.
  */
 int taskgroup_wait_fd(const struct taskgroup *group);
+
+/* What holds now, and be told of the next change: 0, or -errno; -ENODEV once the group is removed. */
+int taskgroup_read_events(int wait_fd, bool *ret_populated, bool *ret_frozen);
 
 enum taskgroup_condition { TASKGROUP_EMPTY, TASKGROUP_FROZEN, TASKGROUP_THAWED };
 

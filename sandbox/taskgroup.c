@@ -1,0 +1,389 @@
+/*
+ * One group in every hierarchy: made, limits and all, before its first process; removed when empty.
+ *
+ * Making is by hand and not through libcgroup, for two reasons. To the library a directory that is
+ * there is a success, and a leftover group may still hold another launch's processes. And making is on
+ * the path of a launch: with a workload's usual limits the library takes five to ten times as long
+ * (tests/system/cgroup, "costs"), since it reads the table of mounts again for each value and on v2
+ * writes cgroup.subtree_control from the root down, which waits for groups that are going away
+ * anywhere on the host. The names and values are those that updates give to the library.
+ */
+#include "sandbox/taskgroup_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sandbox/group_file.h"
+#include "sandbox/hierarchy_internal.h"
+
+static bool is_component(const char *text)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789.-";
+	size_t length = strlen(text);
+
+	if (length == 0 || length > 128 || text[0] == '.' || text[0] == '-')
+		return false;
+	return strspn(text, allowed) == length && !strstr(text, "..");
+}
+
+int taskgroup_path(char path[static TASKGROUP_PATH_MAX], enum hierarchy_band band,
+		   const char *workload, const char *container, struct err *err)
+{
+	if ((size_t)band >= BAND_COUNT || !is_component(workload) ||
+	    (container && !is_component(container)))
+		return err_set(
+			err, ERR_INVALID, EINVAL,
+			"cannot name a cgroup: the band, the workload's or the container's name is not valid");
+	(void)snprintf(path, TASKGROUP_PATH_MAX, HIERARCHY_WORKLOADS "/%s/%s%s%s",
+		       hierarchy_band_name(band), workload, container ? "/" : "",
+		       container ? container : "");
+	return 0;
+}
+
+static bool is_band(const char *text, size_t length)
+{
+	for (int i = 0; i < BAND_COUNT; i++) {
+		const char *name = hierarchy_band_name(i);
+
+		if (strlen(name) == length && strncmp(name, text, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether taskgroup_path() could have written it, for a group of that level. */
+static bool is_group_path(const char *path, enum taskgroup_level level)
+{
+	char names[TASKGROUP_PATH_MAX], *container;
+	size_t band;
+
+	if (strlen(path) >= TASKGROUP_PATH_MAX ||
+	    strncmp(path, HIERARCHY_WORKLOADS "/", strlen(HIERARCHY_WORKLOADS) + 1) != 0)
+		return false;
+	path += strlen(HIERARCHY_WORKLOADS) + 1;
+	band = strcspn(path, "/");
+	if (!is_band(path, band) || path[band] != '/')
+		return false;
+	(void)snprintf(names, sizeof(names), "%s", path + band + 1);
+	container = strchr(names, '/');
+	if (container)
+		*container++ = '\0';
+	if ((level == TASKGROUP_CONTAINER) != (container != NULL))
+		return false;
+	return is_component(names) && (!container || is_component(container));
+}
+
+static int taskgroup_new(const struct hierarchy *hierarchy, const char *path,
+			 enum taskgroup_level level, struct taskgroup **ret_group, struct err *err)
+{
+	struct taskgroup *group;
+
+	if (!is_group_path(path, level))
+		return err_set(err, ERR_INVALID, EINVAL, "cgroup path is not one of ours");
+	group = calloc(1, sizeof(*group));
+	if (!group)
+		return err_oom(err);
+	group->hierarchy = hierarchy;
+	group->level = level;
+	for (size_t i = 0; i < HIERARCHY_MOUNTS_MAX; i++)
+		group->dir_fds[i] = -1;
+	(void)snprintf(group->path, sizeof(group->path), "%s", path);
+	*ret_group = group;
+	return 0;
+}
+
+void taskgroup_free(struct taskgroup *group)
+{
+	if (!group)
+		return;
+	for (size_t i = 0; i < HIERARCHY_MOUNTS_MAX; i++)
+		fd_close(&group->dir_fds[i]);
+	free(group);
+}
+
+const char *taskgroup_name(const struct taskgroup *group)
+{
+	return group->path;
+}
+
+uint64_t taskgroup_id(const struct taskgroup *group)
+{
+	return group->id;
+}
+
+int taskgroup_dir(const struct taskgroup *group, enum hierarchy_controller controller)
+{
+	int where = group->hierarchy->where[controller];
+
+	return where < 0 ? -1 : group->dir_fds[where];
+}
+
+int taskgroup_main_dir(const struct taskgroup *group)
+{
+	int unified = group->hierarchy->unified;
+
+	return unified >= 0 ? group->dir_fds[unified] : taskgroup_dir(group, CONTROLLER_FREEZER);
+}
+
+int taskgroup_clone_fd(const struct taskgroup *group)
+{
+	int unified = group->hierarchy->unified;
+
+	return unified >= 0 ? group->dir_fds[unified] : -1;
+}
+
+bool taskgroup_needs_attach(const struct taskgroup *group)
+{
+	return group->hierarchy->layout != HIERARCHY_UNIFIED;
+}
+
+/* The mount whose directory's inode is the group's identity. */
+static int identity_mount(const struct hierarchy *hierarchy)
+{
+	return hierarchy->unified >= 0 ? hierarchy->unified : hierarchy->where[CONTROLLER_MEMORY];
+}
+
+static int open_dir(struct taskgroup *group, size_t mount)
+{
+	int fd = openat(group->hierarchy->mounts[mount].base_fd, group->path,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat status;
+
+	if (fd < 0)
+		return -errno;
+	group->dir_fds[mount] = fd;
+	if ((int)mount != identity_mount(group->hierarchy))
+		return 0;
+	if (fstat(fd, &status) < 0)
+		return -errno;
+	group->id = status.st_ino;
+	return 0;
+}
+
+static int make_dir(struct taskgroup *group, size_t mount, struct err *err)
+{
+	const struct hierarchy *hierarchy = group->hierarchy;
+	int r;
+
+	if (mkdirat(hierarchy->mounts[mount].base_fd, group->path, 0755) < 0)
+		return err_set(err,
+			       errno == EEXIST   ? ERR_EXISTS
+			       : errno == ENOENT ? ERR_NOT_FOUND
+						 : ERR_INTERNAL,
+			       errno, "cannot create cgroup %s%s/%s: %m",
+			       hierarchy->mounts[mount].path, hierarchy->base, group->path);
+	r = open_dir(group, mount);
+	if (r == 0)
+		return 0;
+	(void)unlinkat(hierarchy->mounts[mount].base_fd, group->path, AT_REMOVEDIR);
+	return err_set(err, ERR_INTERNAL, -r, "cannot open cgroup %s: %m", group->path);
+}
+
+/* What make_dir() made, and only that: a directory that was there stays. */
+static void unmake_dirs(struct taskgroup *group)
+{
+	for (size_t i = group->hierarchy->mount_count; i-- > 0;) {
+		if (group->dir_fds[i] < 0)
+			continue;
+		(void)unlinkat(group->hierarchy->mounts[i].base_fd, group->path, AT_REMOVEDIR);
+		fd_close(&group->dir_fds[i]);
+	}
+}
+
+/* A v1 cpuset starts without cpus and memory nodes and then takes no process: give it its parent's. */
+static int fill_cpuset(const struct taskgroup *group, struct err *err)
+{
+	static const char *const files[][2] = { { "../cpuset.cpus", "cpuset.cpus" },
+						{ "../cpuset.mems", "cpuset.mems" } };
+	int dir = taskgroup_dir(group, CONTROLLER_CPUSET);
+
+	if (dir < 0 || hierarchy_is_v2(group->hierarchy, CONTROLLER_CPUSET))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		char text[4096];
+		ssize_t r = group_file_read(dir, files[i][0], text, sizeof(text));
+
+		if (r >= 0)
+			r = group_file_write(dir, files[i][1], text);
+		if (r < 0)
+			return err_set(err, ERR_INTERNAL, (int)-r,
+				       "cannot fill %s of cgroup %s: %m", files[i][1], group->path);
+	}
+	return 0;
+}
+
+/* v1 does not let a group have a larger quota or other cpus than the one above it; v2 cuts by itself. */
+static int write_setting(const struct taskgroup *group, const struct setting *setting,
+			 struct err *err)
+{
+	int dir = taskgroup_dir(group, setting->controller);
+	int r = group_file_write(dir, setting->file, setting->value);
+
+	if (r == 0)
+		return 0;
+	if (!hierarchy_is_v2(group->hierarchy, setting->controller) &&
+	    (r == -EINVAL || r == -EACCES))
+		return err_set(
+			err, ERR_INVALID, -r,
+			"cannot set %s of cgroup %s to %s: %m; the group above it must have at least as much",
+			setting->file, group->path, setting->value);
+	return err_set(err, r == -ENOENT ? ERR_UNSUPPORTED : ERR_INTERNAL, -r,
+		       "cannot set %s of cgroup %s to %s: %m", setting->file, group->path,
+		       setting->value);
+}
+
+static int write_limits(const struct taskgroup *group, const struct taskgroup_limits *limits,
+			struct err *err)
+{
+	struct settings settings;
+	int r = fill_cpuset(group, err);
+
+	taskgroup_translate(group->hierarchy, limits, NULL, &settings);
+	for (size_t i = 0; r == 0 && i < settings.count; i++)
+		r = write_setting(group, &settings.rows[i], err);
+	return r;
+}
+
+/* So that containers have the controllers' files too. */
+static int enable_for_containers(const struct taskgroup *group, struct err *err)
+{
+	char value[64];
+	int r;
+
+	if (group->level != TASKGROUP_WORKLOAD ||
+	    !hierarchy_v2_controllers(group->hierarchy, value))
+		return 0;
+	r = group_file_write(taskgroup_clone_fd(group), "cgroup.subtree_control", value);
+	return r == 0 ? 0
+		      : err_set(err, ERR_INTERNAL, -r,
+				"cannot write %s to cgroup.subtree_control of cgroup %s: %m", value,
+				group->path);
+}
+
+int taskgroup_create(const struct hierarchy *hierarchy, const char *path,
+		     enum taskgroup_level level, const struct taskgroup_limits *limits,
+		     struct taskgroup **ret_group, struct err *err)
+{
+	cleanup(taskgroup_free_p) struct taskgroup *group = NULL;
+	int r;
+
+	r = taskgroup_limits_check(hierarchy, limits, err);
+	if (r < 0)
+		return r;
+	r = taskgroup_new(hierarchy, path, level, &group, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < hierarchy->mount_count; i++)
+		r = make_dir(group, i, err);
+	if (r == 0)
+		r = write_limits(group, limits, err);
+	if (r == 0)
+		r = enable_for_containers(group, err);
+	if (r < 0) {
+		unmake_dirs(group);
+		return r;
+	}
+	*ret_group = take_ptr(&group);
+	return 0;
+}
+
+int taskgroup_open(const struct hierarchy *hierarchy, const char *path, enum taskgroup_level level,
+		   uint64_t id, struct taskgroup **ret_group, struct err *err)
+{
+	cleanup(taskgroup_free_p) struct taskgroup *group = NULL;
+	size_t found = 0;
+	int r;
+
+	r = taskgroup_new(hierarchy, path, level, &group, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < hierarchy->mount_count; i++) {
+		r = open_dir(group, i);
+		if (r < 0 && r != -ENOENT)
+			return err_set(err, ERR_INTERNAL, -r, "cannot open cgroup %s%s/%s: %m",
+				       hierarchy->mounts[i].path, hierarchy->base, path);
+		found += r == 0;
+	}
+	if (!found)
+		return err_set(err, ERR_NOT_FOUND, ENOENT, "there is no cgroup %s", path);
+	if (id && group->id && group->id != id)
+		return err_set(
+			err, ERR_PRECONDITION, ESTALE,
+			"cgroup %s is another one than the recorded: someone removed and made it again",
+			path);
+	*ret_group = take_ptr(&group);
+	return 0;
+}
+
+/* What libcgroup calls it. */
+static void library_path(const struct taskgroup *group, char path[static 1024])
+{
+	(void)snprintf(path, 1024, "%s/%s", group->hierarchy->base + 1, group->path);
+}
+
+int taskgroup_attach(const struct taskgroup *group, pid_t pid, struct err *err)
+{
+	char path[1024];
+
+	if (!taskgroup_needs_attach(group))
+		return 0;
+	library_path(group, path);
+	return lcg_attach(group->hierarchy, path, pid, err);
+}
+
+int taskgroup_remove(const struct taskgroup *group, struct err *err)
+{
+	char path[1024];
+	int busy = 0;
+
+	library_path(group, path);
+	/* The hierarchy that knows about all processes comes first: where it refuses, nothing goes. */
+	for (size_t i = 0; i < group->hierarchy->mount_count; i++) {
+		size_t mount = ((size_t)identity_mount(group->hierarchy) + i) %
+			       group->hierarchy->mount_count;
+		int r = lcg_remove(group->hierarchy, path, mount, err);
+
+		if (r == -EBUSY && i == 0)
+			return r;
+		if (r < 0 && r != -EBUSY)
+			return r;
+		if (r < 0)
+			busy = r;
+	}
+	return busy;
+}
+
+int taskgroup_open_dirs(const struct taskgroup *group, int ret_fds[static TASKGROUP_DIR_COUNT],
+			struct err *err)
+{
+	static const enum hierarchy_controller rows[TASKGROUP_DIR_COUNT] = {
+		[TASKGROUP_DIR_MEMORY] = CONTROLLER_MEMORY,   [TASKGROUP_DIR_CPU] = CONTROLLER_CPU,
+		[TASKGROUP_DIR_CPUACCT] = CONTROLLER_CPUACCT, [TASKGROUP_DIR_IO] = CONTROLLER_IO,
+		[TASKGROUP_DIR_PIDS] = CONTROLLER_PIDS,
+	};
+	int fds[TASKGROUP_DIR_COUNT];
+
+	for (int i = 0; i < TASKGROUP_DIR_COUNT; i++) {
+		int dir = i == TASKGROUP_DIR_UNIFIED ? taskgroup_clone_fd(group)
+			  : hierarchy_is_v2(group->hierarchy, rows[i])
+				  ? -1
+				  : taskgroup_dir(group, rows[i]);
+
+		fds[i] = dir < 0 ? -1 : fcntl(dir, F_DUPFD_CLOEXEC, 3);
+		if (dir >= 0 && fds[i] < 0) {
+			int errnum = errno;
+
+			while (i-- > 0)
+				fd_close(&fds[i]);
+			return err_set(err, ERR_INTERNAL, errnum,
+				       "cannot duplicate the descriptors of cgroup %s: %m",
+				       group->path);
+		}
+	}
+	memcpy(ret_fds, fds, sizeof(fds));
+	return 0;
+}

@@ -1,0 +1,39 @@
+/* Between the taskgroup*.c files only. */
+#pragma once
+
+#include "sandbox/lcg.h"
+#include "sandbox/taskgroup.h"
+
+struct taskgroup {
+	const struct hierarchy *hierarchy;
+	enum taskgroup_level level;
+	uint64_t id;
+	int dir_fds[HIERARCHY_MOUNTS_MAX]; /* as hierarchy->mounts; -1: the group is not there */
+	char path[TASKGROUP_PATH_MAX];     /* below <base> */
+};
+
+/* The group's directory that has the controller's files, -1 where there is none. */
+int taskgroup_dir(const struct taskgroup *group, enum hierarchy_controller controller);
+
+/* The directory by which its processes are seen, killed and frozen: cgroup2's, in legacy freezer's. */
+int taskgroup_main_dir(const struct taskgroup *group);
+
+#define SETTINGS_MAX (13 + 4 * TASKGROUP_IO_LIMITS_MAX) /* each value once, a burst twice */
+
+struct settings {
+	size_t count;
+	struct setting rows[SETTINGS_MAX];
+};
+
+/* What v1 has in force, in bytes, for a limit on memory and swap together; UNLIMITED in a new group. */
+struct taskgroup_v1_memory {
+	uint64_t limit_bytes;
+	uint64_t limit_with_swap_bytes;
+};
+
+/*
+ * The files to write for @limits, in an order in which each write is permitted from the state
+ * @memory (NULL: a new group). @limits passed taskgroup_limits_check().
+ */
+void taskgroup_translate(const struct hierarchy *hierarchy, const struct taskgroup_limits *limits,
+			 const struct taskgroup_v1_memory *memory, struct settings *ret_settings);
