@@ -58,8 +58,8 @@ int device_filters_prepare(struct device_filters *filters, const struct hierarch
 			   const struct device_rule *rules, size_t count, struct err *err);
 
 /*
- * Put the list in force for @group and all below it: nothing else opens. A process cannot be in it
- * yet. An earlier list of the same group is replaced; that of a group above holds too.
+ * Put the list in force for @group and all below it, once in the group's life and before a process is
+ * in it: nothing else opens. A list of the group above holds as well, so the narrower one wins.
  */
 int device_filters_apply(struct device_filters *filters, const struct hierarchy *hierarchy,
 			 const struct taskgroup *group, const struct device_rule *rules,
