@@ -1,0 +1,877 @@
+/*
+ * The cgroup layer on the running kernel, in whatever layout it has: limits that bite, kills that end,
+ * nothing left. Needs root. Works in a base of its own, /berth-test-<pid> below each mount.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/cleanup.h"
+#include "sandbox/device_filter.h"
+#include "sandbox/group_file.h"
+#include "sandbox/hierarchy.h"
+#include "sandbox/taskgroup.h"
+
+#define MIB     (UINT64_C(1) << 20)
+#define WAIT_MS 20000
+
+static struct hierarchy *hierarchy;
+static unsigned int group_count;
+
+static void fail_err(const struct err *err)
+{
+	fail_msg("%s: %s", err_kind_name(err->kind), err->text);
+}
+
+#define must(call)                      \
+	do {                            \
+		if ((call) < 0)         \
+			fail_err(&err); \
+	} while (0)
+
+/* ---- groups and children ------------------------------------------------------------------- */
+
+/* A workload's group and a container's in it; the names are new each time. */
+struct pair {
+	struct taskgroup *workload, *container;
+};
+
+static void make_pair(const struct taskgroup_limits *limits, struct pair *pair)
+{
+	char path[TASKGROUP_PATH_MAX], name[32];
+	struct taskgroup_limits none;
+	struct err err = { 0 };
+
+	taskgroup_limits_init(&none);
+	(void)snprintf(name, sizeof(name), "w%u.1", ++group_count);
+	must(taskgroup_path(path, BAND_PRODUCTION, name, NULL, &err));
+	must(taskgroup_create(hierarchy, path, TASKGROUP_WORKLOAD, &none, &pair->workload, &err));
+	must(taskgroup_path(path, BAND_PRODUCTION, name, "app.1", &err));
+	must(taskgroup_create(hierarchy, path, TASKGROUP_CONTAINER, limits ? limits : &none,
+			      &pair->container, &err));
+}
+
+static void end_pair(struct pair *pair)
+{
+	struct err err = { 0 };
+	int r;
+
+	do {
+		must(taskgroup_kill(pair->container, &err));
+		r = taskgroup_wait(pair->container, TASKGROUP_EMPTY, 100);
+	} while (r == -ETIME);
+	assert_int_equal(r, 0);
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	assert_int_equal(taskgroup_remove(pair->container, &err), 0);
+	assert_int_equal(taskgroup_remove(pair->workload, &err), 0);
+	taskgroup_free(pair->container);
+	taskgroup_free(pair->workload);
+}
+
+/* Start @run in the group, the limits in force; its result is the exit code. */
+static pid_t start(const struct taskgroup *group, int (*run)(void *), void *argument)
+{
+	int clone_fd = taskgroup_clone_fd(group), gate[2];
+	struct clone_args args = { .exit_signal = SIGCHLD };
+	struct err err = { 0 };
+	char byte = 0;
+	pid_t pid;
+
+	if (clone_fd >= 0) {
+		args.flags = CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)clone_fd;
+	}
+	assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)close(gate[1]);
+		if (read(gate[0], &byte, 1) != 1)
+			_exit(99);
+		_exit(run(argument));
+	}
+	must(taskgroup_attach(group, pid, &err));
+	assert_int_equal(write(gate[1], &byte, 1), 1);
+	(void)close(gate[0]);
+	(void)close(gate[1]);
+	return pid;
+}
+
+static siginfo_t end_of(pid_t pid)
+{
+	siginfo_t info = { 0 };
+
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED), 0);
+	return info;
+}
+
+static int run_forever(void *argument)
+{
+	for (;;)
+		(void)pause();
+	return 0;
+}
+
+/* The controller's directory of a group, for looking at its files. */
+static int dir_of(const struct taskgroup *group, enum hierarchy_controller controller)
+{
+	const struct hierarchy_mount *mount = &hierarchy->mounts[hierarchy->where[controller]];
+
+	return openat(mount->base_fd, taskgroup_name(group), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void assert_file(const struct taskgroup *group, enum hierarchy_controller controller,
+			const char *v2_file, const char *v1_file, const char *v2_text,
+			const char *v1_text)
+{
+	bool v2 = hierarchy_is_v2(hierarchy, controller);
+	cleanup_fd int dir = dir_of(group, controller);
+	char text[4096];
+
+	assert_true(group_file_read(dir, v2 ? v2_file : v1_file, text, sizeof(text)) >= 0);
+	assert_string_equal(text, v2 ? v2_text : v1_text);
+}
+
+/* ---- the tree ------------------------------------------------------------------------------ */
+
+static void the_tree_is_made_with_the_weights_of_the_bands(void **state)
+{
+	static const char *const weights[][2] = {
+		{ "1000", "10240" }, { "100", "1024" }, { "30", "307" }, { "5", "51" }
+	};
+	const struct hierarchy_mount *mount = &hierarchy->mounts[hierarchy->where[CONTROLLER_CPU]];
+	bool v2 = hierarchy_is_v2(hierarchy, CONTROLLER_CPU);
+
+	for (int i = 0; i < BAND_COUNT; i++) {
+		char file[128], text[64];
+
+		(void)snprintf(file, sizeof(file), "workloads/%s/%s", hierarchy_band_name(i),
+			       v2 ? "cpu.weight" : "cpu.shares");
+		assert_true(group_file_read(mount->base_fd, file, text, sizeof(text)) > 0);
+		assert_string_equal(text, weights[i][!v2]);
+	}
+	for (size_t i = 0; i < hierarchy->mount_count; i++) {
+		assert_true(group_file_exists(hierarchy->mounts[i].base_fd, "supervisor"));
+		assert_true(group_file_exists(hierarchy->mounts[i].base_fd, "monitors"));
+	}
+}
+
+static void a_restart_keeps_what_runs(void **state)
+{
+	struct hierarchy_options options = { .base = hierarchy->base, .trust_base = true };
+	struct taskgroup_limits limits;
+	struct hierarchy *again = NULL;
+	struct taskgroup *found = NULL;
+	struct err err = { 0 };
+	struct pair pair;
+	pid_t pid;
+
+	taskgroup_limits_init(&limits);
+	limits.pids_max = 17;
+	make_pair(&limits, &pair);
+	pid = start(pair.container, run_forever, NULL);
+	must(hierarchy_discover(&options, &again, &err));
+	must(taskgroup_open(again, taskgroup_name(pair.container), TASKGROUP_CONTAINER,
+			    taskgroup_id(pair.container), &found, &err));
+	assert_file(found, CONTROLLER_PIDS, "pids.max", "pids.max", "17", "17");
+	assert_int_equal(kill(pid, 0), 0);
+	taskgroup_free(found);
+	hierarchy_free(again);
+	end_pair(&pair);
+}
+
+static void every_feature_has_a_sentence(void **state)
+{
+	print_message("layout %s, base %s, delegated %d\n",
+		      hierarchy_layout_name(hierarchy->layout), hierarchy->base,
+		      hierarchy->delegated);
+	for (size_t i = 0; i < hierarchy->feature_count; i++) {
+		const struct hierarchy_feature *feature = &hierarchy->features[i];
+
+		assert_true(feature->sentence[0]);
+		print_message("  %-26s %-3s %s\n", feature->name, feature->supported ? "yes" : "no",
+			      feature->sentence);
+	}
+}
+
+/* ---- limits -------------------------------------------------------------------------------- */
+
+static void limits_stand_in_the_kernels_files(void **state)
+{
+	struct taskgroup_limits limits;
+	struct pair pair;
+
+	taskgroup_limits_init(&limits);
+	limits.cpu_millis = 250;
+	limits.cpu_weight = 300;
+	limits.memory_max_bytes = 64 * MIB;
+	limits.memory_swap_bytes = 16 * MIB;
+	limits.pids_max = 100;
+	if (hierarchy->cpuset_cpus) {
+		strcpy(limits.cpuset_cpus, "0");
+		strcpy(limits.cpuset_mems, "0");
+	}
+	make_pair(&limits, &pair);
+	assert_file(pair.container, CONTROLLER_CPU, "cpu.max", "cpu.cfs_quota_us", "25000 100000",
+		    "25000");
+	assert_file(pair.container, CONTROLLER_CPU, "cpu.weight", "cpu.shares", "300", "3072");
+	assert_file(pair.container, CONTROLLER_MEMORY, "memory.max", "memory.limit_in_bytes",
+		    "67108864", "67108864");
+	assert_file(pair.container, CONTROLLER_MEMORY, "memory.swap.max",
+		    "memory.memsw.limit_in_bytes", "16777216", "83886080");
+	assert_file(pair.container, CONTROLLER_PIDS, "pids.max", "pids.max", "100", "100");
+	if (hierarchy->cpuset_cpus)
+		assert_file(pair.container, CONTROLLER_CPUSET, "cpuset.cpus", "cpuset.cpus", "0",
+			    "0");
+	end_pair(&pair);
+}
+
+static void what_the_layout_cannot_enforce_is_refused_by_name(void **state)
+{
+	const struct hierarchy_feature *high = hierarchy_feature(hierarchy, "cgroup.memory.high");
+	struct taskgroup_limits limits;
+	struct err err = { 0 };
+	int r;
+
+	taskgroup_limits_init(&limits);
+	limits.memory_high_bytes = 32 * MIB;
+	r = taskgroup_limits_check(hierarchy, &limits, &err);
+	assert_non_null(high);
+	if (high->supported) {
+		assert_int_equal(r, 0);
+		return;
+	}
+	assert_true(r < 0);
+	assert_int_equal(err.kind, ERR_UNSUPPORTED);
+	assert_non_null(strstr(err.text, "memory_high_bytes"));
+}
+
+static int touch_64_mib(void *argument)
+{
+	char *memory = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			    0);
+
+	if (memory == MAP_FAILED)
+		return 1;
+	for (size_t i = 0; i < 64 * MIB; i += 4096)
+		((volatile char *)memory)[i] = 1;
+	return 0;
+}
+
+static void beyond_its_memory_a_process_is_killed_and_that_is_known(void **state)
+{
+	struct taskgroup_limits limits;
+	struct taskgroup_totals totals;
+	struct err err = { 0 };
+	struct pair pair;
+	siginfo_t info;
+
+	taskgroup_limits_init(&limits);
+	limits.memory_max_bytes = 16 * MIB;
+	limits.memory_swap_bytes = 0;
+	make_pair(&limits, &pair);
+	info = end_of(start(pair.container, touch_64_mib, NULL));
+	assert_int_equal(info.si_code, CLD_KILLED);
+	assert_int_equal(info.si_status, SIGKILL);
+	must(taskgroup_read_totals(pair.container, &totals, &err));
+	assert_int_equal(totals.oom_kills, 1);
+	assert_int_equal(totals.memory_limit_bytes, 16 * MIB);
+	if (totals.memory_peak_bytes != TASKGROUP_UNSET)
+		assert_in_range(totals.memory_peak_bytes, 8 * MIB, 16 * MIB);
+	assert_true(totals.cpu_usage_ns > 0 && totals.cpu_usage_ns != TASKGROUP_UNSET);
+	end_pair(&pair);
+}
+
+static int fork_until_refused(void *argument)
+{
+	int children = 0;
+
+	for (;;) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			return errno == EAGAIN ? children : 98;
+		if (pid == 0)
+			run_forever(NULL);
+		children++;
+	}
+}
+
+static void forks_stop_at_the_limit(void **state)
+{
+	struct taskgroup_limits limits;
+	struct taskgroup_totals totals;
+	struct err err = { 0 };
+	struct pair pair;
+	siginfo_t info;
+
+	taskgroup_limits_init(&limits);
+	limits.pids_max = 6;
+	make_pair(&limits, &pair);
+	info = end_of(start(pair.container, fork_until_refused, NULL));
+	assert_int_equal(info.si_code, CLD_EXITED);
+	assert_int_equal(info.si_status, 5);
+	must(taskgroup_read_totals(pair.container, &totals, &err));
+	assert_true(totals.pids_refused >= 1);
+	end_pair(&pair);
+}
+
+static int64_t read_clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	(void)clock_gettime(clock, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int burn_60_ms_of_cpu(void *argument)
+{
+	int64_t start_ns = read_clock_ns(CLOCK_MONOTONIC);
+
+	while (read_clock_ns(CLOCK_PROCESS_CPUTIME_ID) < 60000000)
+		;
+	return read_clock_ns(CLOCK_MONOTONIC) - start_ns >= 200000000 ? 0 : 1;
+}
+
+static void the_cpu_quota_stretches_work(void **state)
+{
+	struct taskgroup_limits limits;
+	struct pair pair;
+	siginfo_t info;
+
+	taskgroup_limits_init(&limits);
+	limits.cpu_millis = 100; /* 10 ms in each 100 */
+	make_pair(&limits, &pair);
+	info = end_of(start(pair.container, burn_60_ms_of_cpu, NULL));
+	assert_int_equal(info.si_code, CLD_EXITED);
+	assert_int_equal(info.si_status, 0);
+	end_pair(&pair);
+}
+
+/* ---- making and removing ------------------------------------------------------------------- */
+
+static void assert_absent_everywhere(const char *path)
+{
+	for (size_t i = 0; i < hierarchy->mount_count; i++)
+		assert_false(group_file_exists(hierarchy->mounts[i].base_fd, path));
+}
+
+static void a_failed_create_leaves_nothing(void **state)
+{
+	static const char path[] = "workloads/batch/nothing.1";
+	struct taskgroup_limits limits;
+	struct taskgroup *group = NULL;
+	struct err err = { 0 };
+
+	taskgroup_limits_init(&limits);
+	limits.io_limit_count = 1;
+	limits.io_limits[0] = (struct taskgroup_io_limit){ .major = 4000,
+							   .minor = 1,
+							   .read_bytes_per_s = 1000,
+							   .write_bytes_per_s = TASKGROUP_UNSET,
+							   .read_ops_per_s = TASKGROUP_UNSET,
+							   .write_ops_per_s = TASKGROUP_UNSET };
+	assert_true(taskgroup_create(hierarchy, path, TASKGROUP_WORKLOAD, &limits, &group, &err) <
+		    0);
+	print_message("  %s\n", err.text);
+	assert_null(group);
+	assert_absent_everywhere(path);
+	taskgroup_limits_init(&limits);
+	assert_true(taskgroup_create(hierarchy, "workloads/batch/absent.1/app.1",
+				     TASKGROUP_CONTAINER, &limits, &group, &err) < 0);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+}
+
+static void a_group_that_is_there_is_refused_and_stays(void **state)
+{
+	struct taskgroup_limits limits;
+	struct taskgroup *second = NULL;
+	struct err err = { 0 };
+	struct pair pair;
+	bool populated = false;
+
+	taskgroup_limits_init(&limits);
+	make_pair(NULL, &pair);
+	(void)start(pair.container, run_forever, NULL);
+	assert_true(taskgroup_create(hierarchy, taskgroup_name(pair.container), TASKGROUP_CONTAINER,
+				     &limits, &second, &err) < 0);
+	assert_int_equal(err.kind, ERR_EXISTS);
+	assert_int_equal(taskgroup_is_populated(pair.container, &populated), 0);
+	assert_true(populated);
+	end_pair(&pair);
+}
+
+static void a_group_with_processes_is_not_removed_nor_are_they_moved(void **state)
+{
+	char file[64], before[4096], after[4096];
+	struct err err = { 0 };
+	struct pair pair;
+	pid_t pid;
+
+	make_pair(NULL, &pair);
+	pid = start(pair.container, run_forever, NULL);
+	(void)snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
+	assert_true(group_file_read(AT_FDCWD, file, before, sizeof(before)) > 0);
+	assert_int_equal(taskgroup_remove(pair.container, &err), -EBUSY);
+	assert_int_equal(taskgroup_remove(pair.workload, &err), -EBUSY);
+	assert_true(group_file_read(AT_FDCWD, file, after, sizeof(after)) > 0);
+	assert_string_equal(before, after);
+	end_pair(&pair);
+}
+
+static void a_process_is_in_the_group_in_every_hierarchy(void **state)
+{
+	char file[64], text[4096];
+	struct pair pair;
+	size_t seen = 0;
+	pid_t pid;
+
+	make_pair(NULL, &pair);
+	pid = start(pair.container, run_forever, NULL);
+	(void)snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
+	assert_true(group_file_read(AT_FDCWD, file, text, sizeof(text)) > 0);
+	for (char *at = strstr(text, taskgroup_name(pair.container)); at;
+	     at = strstr(at + 1, taskgroup_name(pair.container)))
+		seen++;
+	assert_int_equal(seen, hierarchy->mount_count);
+	end_pair(&pair);
+}
+
+static void an_opened_group_is_the_recorded_one_or_none(void **state)
+{
+	char path[TASKGROUP_PATH_MAX];
+	struct taskgroup *found = NULL;
+	struct err err = { 0 };
+	struct pair pair;
+	uint64_t id;
+
+	make_pair(NULL, &pair);
+	id = taskgroup_id(pair.container);
+	assert_true(id != 0);
+	strcpy(path, taskgroup_name(pair.container));
+	must(taskgroup_open(hierarchy, path, TASKGROUP_CONTAINER, id, &found, &err));
+	taskgroup_free(found);
+	assert_true(taskgroup_open(hierarchy, path, TASKGROUP_CONTAINER, id + 1, &found, &err) < 0);
+	assert_int_equal(err.kind, ERR_PRECONDITION);
+	end_pair(&pair);
+	assert_true(taskgroup_open(hierarchy, path, TASKGROUP_CONTAINER, id, &found, &err) < 0);
+	assert_int_equal(err.kind, ERR_NOT_FOUND);
+}
+
+static void a_half_made_group_can_be_opened_and_removed(void **state)
+{
+	static const char path[] = "workloads/batch/half.1";
+	const struct hierarchy_mount *first = &hierarchy->mounts[0];
+	struct taskgroup *found = NULL;
+	struct err err = { 0 };
+	bool populated = true;
+
+	assert_int_equal(mkdirat(first->base_fd, path, 0755), 0);
+	must(taskgroup_open(hierarchy, path, TASKGROUP_WORKLOAD, 0, &found, &err));
+	must(taskgroup_kill(found, &err));
+	assert_int_equal(taskgroup_is_populated(found, &populated), 0);
+	assert_false(populated);
+	assert_int_equal(taskgroup_remove(found, &err), 0);
+	assert_absent_everywhere(path);
+	taskgroup_free(found);
+}
+
+/* ---- changing limits ----------------------------------------------------------------------- */
+
+static void limits_go_up_and_down(void **state)
+{
+	static const uint64_t steps[][2] = { { 64, 0 },  { 256, 64 }, { 128, 0 },
+					     { 32, 32 }, { 48, 0 },   { 16, 0 } };
+	struct taskgroup_limits limits;
+	struct err err = { 0 };
+	struct pair pair;
+
+	make_pair(NULL, &pair);
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		char bytes[32], swap[32], sum[32];
+
+		taskgroup_limits_init(&limits);
+		limits.memory_max_bytes = steps[i][0] * MIB;
+		limits.memory_swap_bytes = steps[i][1] * MIB;
+		limits.cpu_millis = 100 + 100 * (i % 3);
+		if (hierarchy_feature(hierarchy, "cgroup.cpu.burst")->supported)
+			limits.cpu_burst_us = limits.cpu_millis * 50;
+		must(taskgroup_update(pair.container, &limits, &err));
+		(void)snprintf(bytes, sizeof(bytes), "%ju", (uintmax_t)(steps[i][0] * MIB));
+		(void)snprintf(swap, sizeof(swap), "%ju", (uintmax_t)(steps[i][1] * MIB));
+		(void)snprintf(sum, sizeof(sum), "%ju",
+			       (uintmax_t)((steps[i][0] + steps[i][1]) * MIB));
+		assert_file(pair.container, CONTROLLER_MEMORY, "memory.max",
+			    "memory.limit_in_bytes", bytes, bytes);
+		assert_file(pair.container, CONTROLLER_MEMORY, "memory.swap.max",
+			    "memory.memsw.limit_in_bytes", swap, sum);
+	}
+	end_pair(&pair);
+}
+
+static void a_change_that_fails_half_way_is_taken_back(void **state)
+{
+	struct taskgroup_limits limits;
+	struct err err = { 0 };
+	struct pair pair;
+
+	taskgroup_limits_init(&limits);
+	limits.memory_max_bytes = 64 * MIB;
+	limits.pids_max = 50;
+	limits.cpu_millis = 500;
+	make_pair(&limits, &pair);
+	limits.memory_max_bytes = 32 * MIB;
+	limits.pids_max = 20;
+	limits.cpu_millis = 200;
+	limits.io_limit_count = 1;
+	limits.io_limits[0] = (struct taskgroup_io_limit){ .major = 4000,
+							   .minor = 1,
+							   .read_bytes_per_s = 1000,
+							   .write_bytes_per_s = TASKGROUP_UNSET,
+							   .read_ops_per_s = TASKGROUP_UNSET,
+							   .write_ops_per_s = TASKGROUP_UNSET };
+	assert_true(taskgroup_update(pair.container, &limits, &err) < 0);
+	print_message("  %s\n", err.text);
+	assert_file(pair.container, CONTROLLER_MEMORY, "memory.max", "memory.limit_in_bytes",
+		    "67108864", "67108864");
+	assert_file(pair.container, CONTROLLER_PIDS, "pids.max", "pids.max", "50", "50");
+	assert_file(pair.container, CONTROLLER_CPU, "cpu.max", "cpu.cfs_quota_us", "50000 100000",
+		    "50000");
+	end_pair(&pair);
+}
+
+static int hold_24_mib(void *argument)
+{
+	char byte = 0;
+	char *memory = mmap(NULL, 24 * MIB, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (memory == MAP_FAILED || write(*(int *)argument, &byte, 1) != 1)
+		return 1;
+	return run_forever(NULL);
+}
+
+static void memory_in_use_cannot_be_taken_away(void **state)
+{
+	struct taskgroup_limits limits;
+	struct err err = { 0 };
+	int ready[2];
+	struct pair pair;
+	char byte;
+	pid_t pid;
+
+	taskgroup_limits_init(&limits);
+	limits.memory_max_bytes = 64 * MIB;
+	limits.memory_swap_bytes = 0;
+	make_pair(&limits, &pair);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = start(pair.container, hold_24_mib, &ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	limits.memory_max_bytes = 8 * MIB;
+	assert_true(taskgroup_update(pair.container, &limits, &err) < 0);
+	print_message("  %s\n", err.text);
+	assert_int_equal(err.kind, ERR_PRECONDITION);
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	assert_file(pair.container, CONTROLLER_MEMORY, "memory.max", "memory.limit_in_bytes",
+		    "67108864", "67108864");
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+	end_pair(&pair);
+}
+
+/* ---- freezing, killing, knowing ------------------------------------------------------------ */
+
+static int count_for_ever(void *argument)
+{
+	for (volatile uint64_t *count = argument;;)
+		++*count;
+	return 0;
+}
+
+static void a_frozen_group_does_nothing_until_it_is_thawed(void **state)
+{
+	volatile uint64_t *count = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct err err = { 0 };
+	struct pair pair;
+	uint64_t seen;
+
+	make_pair(NULL, &pair);
+	(void)start(pair.container, count_for_ever, (void *)count);
+	while (*count == 0)
+		(void)sched_yield();
+	must(taskgroup_freeze(pair.container, true, &err));
+	assert_int_equal(taskgroup_wait(pair.container, TASKGROUP_FROZEN, WAIT_MS), 0);
+	seen = *count;
+	/* It is populated, so this looks on for 100 ms. */
+	assert_int_equal(taskgroup_wait(pair.container, TASKGROUP_EMPTY, 100), -ETIME);
+	assert_int_equal(*count, seen);
+	must(taskgroup_freeze(pair.container, false, &err));
+	assert_int_equal(taskgroup_wait(pair.container, TASKGROUP_THAWED, WAIT_MS), 0);
+	while (*count == seen)
+		(void)sched_yield();
+	end_pair(&pair);
+	(void)munmap((void *)count, 4096);
+}
+
+static void a_frozen_group_can_be_killed(void **state)
+{
+	struct err err = { 0 };
+	struct pair pair;
+
+	make_pair(NULL, &pair);
+	(void)start(pair.container, run_forever, NULL);
+	must(taskgroup_freeze(pair.container, true, &err));
+	assert_int_equal(taskgroup_wait(pair.container, TASKGROUP_FROZEN, WAIT_MS), 0);
+	end_pair(&pair);
+}
+
+/* Sixteen processes that each make a new one and end, so that no list of them is ever complete. */
+static int fork_for_ever(void *argument)
+{
+	for (int i = 0; i < 4; i++)
+		(void)fork();
+	for (;;) {
+		pid_t pid = fork();
+
+		if (pid > 0)
+			_exit(0);
+	}
+}
+
+static void a_kill_ends_those_that_fork_and_only_those(void **state)
+{
+	struct taskgroup_limits limits;
+	struct pair forkers, bystander;
+	siginfo_t info = { 0 };
+	pid_t other;
+
+	taskgroup_limits_init(&limits);
+	limits.pids_max = 64;
+	make_pair(&limits, &forkers);
+	make_pair(NULL, &bystander);
+	other = start(bystander.container, run_forever, NULL);
+	(void)end_of(start(forkers.container, fork_for_ever, NULL));
+	end_pair(&forkers);
+	assert_int_equal(waitid(P_PID, (id_t)other, &info, WEXITED | WNOHANG), 0);
+	assert_int_equal(info.si_pid, 0);
+	end_pair(&bystander);
+}
+
+static void killing_a_workload_kills_its_containers(void **state)
+{
+	struct err err = { 0 };
+	struct pair pair;
+	pid_t pid;
+
+	make_pair(NULL, &pair);
+	pid = start(pair.container, run_forever, NULL);
+	must(taskgroup_kill(pair.workload, &err));
+	assert_int_equal(end_of(pid).si_status, SIGKILL);
+	end_pair(&pair);
+}
+
+static void that_a_group_is_empty_is_told(void **state)
+{
+	bool populated = true, frozen = true;
+	struct pollfd wait = { .events = POLLPRI };
+	struct pair pair;
+	struct err err = { 0 };
+	pid_t pid;
+
+	make_pair(NULL, &pair);
+	pid = start(pair.container, run_forever, NULL);
+	wait.fd = taskgroup_wait_fd(pair.container);
+	if (hierarchy->layout == HIERARCHY_LEGACY) {
+		assert_int_equal(wait.fd, -EOPNOTSUPP);
+		end_pair(&pair);
+		return;
+	}
+	assert_true(wait.fd >= 0);
+	assert_int_equal(taskgroup_read_events(wait.fd, &populated, &frozen), 0);
+	assert_true(populated);
+	assert_false(frozen);
+	assert_int_equal(poll(&wait, 1, 0), 0);
+	must(taskgroup_kill(pair.container, &err));
+	assert_int_equal(end_of(pid).si_status, SIGKILL);
+	assert_int_equal(poll(&wait, 1, WAIT_MS), 1);
+	assert_int_equal(taskgroup_read_events(wait.fd, &populated, &frozen), 0);
+	assert_false(populated);
+	(void)close(wait.fd);
+	end_pair(&pair);
+}
+
+static void telemetry_reads_by_the_directories(void **state)
+{
+	int fds[TASKGROUP_DIR_COUNT];
+	struct err err = { 0 };
+	struct pair pair;
+	char text[4096];
+
+	make_pair(NULL, &pair);
+	must(taskgroup_open_dirs(pair.container, fds, &err));
+	if (hierarchy->layout == HIERARCHY_UNIFIED) {
+		assert_true(group_file_read(fds[TASKGROUP_DIR_UNIFIED], "memory.current", text,
+					    64) > 0);
+		assert_int_equal(fds[TASKGROUP_DIR_MEMORY], -1);
+	} else {
+		assert_true(group_file_read(fds[TASKGROUP_DIR_MEMORY], "memory.usage_in_bytes",
+					    text, 64) > 0);
+		assert_true(group_file_read(fds[TASKGROUP_DIR_CPUACCT], "cpuacct.usage", text, 64) >
+			    0);
+		assert_true(group_file_read(fds[TASKGROUP_DIR_PIDS], "pids.current", text, 64) > 0);
+	}
+	if (hierarchy_feature(hierarchy, "cgroup.psi.group")->supported)
+		assert_true(group_file_read(fds[TASKGROUP_DIR_UNIFIED], "memory.pressure", text,
+					    sizeof(text)) > 0);
+	for (int i = 0; i < TASKGROUP_DIR_COUNT; i++)
+		fd_close(&fds[i]);
+	end_pair(&pair);
+}
+
+/* ---- devices ------------------------------------------------------------------------------- */
+
+static int try_devices(void *argument)
+{
+	char null[256], kmsg[256], made[256];
+	const char *dir = argument;
+
+	(void)snprintf(null, sizeof(null), "%s/null", dir);
+	(void)snprintf(kmsg, sizeof(kmsg), "%s/kmsg", dir);
+	(void)snprintf(made, sizeof(made), "%s/made", dir);
+	if (open(null, O_RDWR | O_CLOEXEC) < 0)
+		return 1;
+	if (open(kmsg, O_RDONLY | O_CLOEXEC) >= 0)
+		return 2;
+	if (errno != EPERM)
+		return 3;
+	if (mknod(made, S_IFCHR | 0600, makedev(1, 11)) == 0 || errno != EPERM)
+		return 4;
+	if (mknod(made, S_IFCHR | 0600, makedev(1, 5)) < 0)
+		return 5;
+	return 0;
+}
+
+static void devices_that_are_not_allowed_do_not_open(void **state)
+{
+	static const char *const names[] = { "null", "kmsg", "made" };
+	char dir[] = "/var/tmp/berth-test-XXXXXX", path[256];
+	cleanup(device_filters_free_p) struct device_filters *filters = NULL;
+	struct err err = { 0 };
+	struct pair pair;
+	siginfo_t info;
+
+	assert_non_null(mkdtemp(dir));
+	(void)snprintf(path, sizeof(path), "%s/null", dir);
+	assert_int_equal(mknod(path, S_IFCHR | 0600, makedev(1, 3)), 0);
+	(void)snprintf(path, sizeof(path), "%s/kmsg", dir);
+	assert_int_equal(mknod(path, S_IFCHR | 0600, makedev(1, 11)), 0);
+
+	must(device_filters_new(&filters, &err));
+	must(device_filters_prepare(filters, hierarchy, device_filter_default,
+				    device_filter_default_count, &err));
+	make_pair(NULL, &pair);
+	info = end_of(start(pair.container, try_devices, dir));
+	assert_int_equal(info.si_status, 2); /* without a filter kmsg opens */
+	must(device_filters_apply(filters, hierarchy, pair.container, device_filter_default,
+				  device_filter_default_count, &err));
+	info = end_of(start(pair.container, try_devices, dir));
+	assert_int_equal(info.si_code, CLD_EXITED);
+	assert_int_equal(info.si_status, 0);
+	end_pair(&pair);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(rmdir(dir), 0);
+}
+
+/* ---- the end ------------------------------------------------------------------------------- */
+
+static int set_up(void **state)
+{
+	char base[64];
+	struct hierarchy_options options = { .base = base, .trust_base = true };
+	struct err err = { 0 };
+
+	(void)snprintf(base, sizeof(base), "/berth-test-%d", (int)getpid());
+	if (hierarchy_discover(&options, &hierarchy, &err) == 0)
+		return 0;
+	print_error("hierarchy_discover: %s: %s\n", err_kind_name(err.kind), err.text);
+	return -1;
+}
+
+static int tear_down(void **state)
+{
+	struct err err = { 0 };
+	int r = hierarchy_remove_if_empty(hierarchy, &err);
+
+	for (size_t i = 0; i < hierarchy->mount_count; i++) {
+		char path[512];
+
+		(void)snprintf(path, sizeof(path), "%s%s", hierarchy->mounts[i].path,
+			       hierarchy->base);
+		if (access(path, F_OK) == 0) {
+			print_error("left behind: %s\n", path);
+			r = -1;
+		}
+	}
+	hierarchy_free(hierarchy);
+	return r;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_feature_has_a_sentence),
+		cmocka_unit_test(the_tree_is_made_with_the_weights_of_the_bands),
+		cmocka_unit_test(a_restart_keeps_what_runs),
+		cmocka_unit_test(limits_stand_in_the_kernels_files),
+		cmocka_unit_test(what_the_layout_cannot_enforce_is_refused_by_name),
+		cmocka_unit_test(beyond_its_memory_a_process_is_killed_and_that_is_known),
+		cmocka_unit_test(forks_stop_at_the_limit),
+		cmocka_unit_test(the_cpu_quota_stretches_work),
+		cmocka_unit_test(a_failed_create_leaves_nothing),
+		cmocka_unit_test(a_group_that_is_there_is_refused_and_stays),
+		cmocka_unit_test(a_group_with_processes_is_not_removed_nor_are_they_moved),
+		cmocka_unit_test(a_process_is_in_the_group_in_every_hierarchy),
+		cmocka_unit_test(an_opened_group_is_the_recorded_one_or_none),
+		cmocka_unit_test(a_half_made_group_can_be_opened_and_removed),
+		cmocka_unit_test(limits_go_up_and_down),
+		cmocka_unit_test(a_change_that_fails_half_way_is_taken_back),
+		cmocka_unit_test(memory_in_use_cannot_be_taken_away),
+		cmocka_unit_test(a_frozen_group_does_nothing_until_it_is_thawed),
+		cmocka_unit_test(a_frozen_group_can_be_killed),
+		cmocka_unit_test(a_kill_ends_those_that_fork_and_only_those),
+		cmocka_unit_test(killing_a_workload_kills_its_containers),
+		cmocka_unit_test(that_a_group_is_empty_is_told),
+		cmocka_unit_test(telemetry_reads_by_the_directories),
+		cmocka_unit_test(devices_that_are_not_allowed_do_not_open),
+	};
+
+	if (geteuid() != 0) {
+		(void)fprintf(stderr, "SKIPPED: making cgroups needs root\n");
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
