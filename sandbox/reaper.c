@@ -1,6 +1,7 @@
 #include "sandbox/reaper.h"
 
 #include <search.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -41,7 +42,7 @@ static void collect_one(struct reaper *reaper, pid_t pid)
 	if (!watch)
 		return; /* somebody's orphan, of no interest */
 	(void)tdelete(watch, &reaper->by_pid, compare);
-	watch->func(pid, &end, watch->userdata);
+	watch->func(pid, end.si_code, end.si_status, watch->userdata);
 	free(watch);
 }
 

@@ -9,7 +9,6 @@
  */
 #pragma once
 
-#include <signal.h>
 #include <sys/types.h>
 
 #include <systemd/sd-event.h>
@@ -19,8 +18,8 @@
 
 struct reaper;
 
-/* The process @pid has ended as @end says (si_code, si_status), and is collected. */
-typedef void reaper_func(pid_t pid, const siginfo_t *end, void *userdata);
+/* The process @pid has ended, and is collected: @code and @status are waitid(2)'s si_code and si_status. */
+typedef void reaper_func(pid_t pid, int code, int status, void *userdata);
 
 /* SIGCHLD must be blocked. */
 int reaper_new(sd_event *event, struct reaper **ret_reaper, struct err *err);

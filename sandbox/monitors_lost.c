@@ -1,0 +1,149 @@
+/*
+ * A monitor has died before its container or session. While the daemon is what it was when the monitor
+ * was forked, the first process becomes its child (it is a subreaper), and the kernel tells the exact
+ * end. After a restart of the daemon the process goes to init, and only a kernel that keeps the exit status
+ * with the pidfd (Linux 6.15, PIDFD_GET_INFO) still knows. Where nobody does, that is said, never guessed.
+ */
+#include <errno.h>
+#include <linux/types.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+#include "proto/log.h"
+#include "sandbox/ending.h"
+#include "sandbox/facts.h"
+#include "sandbox/leftovers.h"
+#include "sandbox/monitors.h"
+#include "sandbox/page_file.h"
+#include "sandbox/sandboxd.h"
+
+/* linux/pidfd.h of Linux 6.15; Debian 12's headers are older. */
+struct exit_info {
+	__u64 mask;
+	__u64 cgroup_id;
+	__u32 ids[11];
+	__s32 exit_code; /* as wait(2) has it */
+};
+#define EXIT_INFO_GET  _IOWR(0xff, 11, struct exit_info)
+#define EXIT_INFO_MASK (1U << 3)
+
+static void first_has_ended(struct monitor *monitor, int code, int status, const char *why)
+{
+	monitor->first_source = sd_event_source_disable_unref(monitor->first_source);
+	monitor->ended = true;
+	if (monitor->session) {
+		struct monitor_exited exited = { .exit_si_code = code, .exit_si_status = status };
+
+		facts_exec_exited(monitor->session, &exited);
+		session_free(monitor->session);
+		return;
+	}
+	ending_without_monitor(monitor->container, code, status, why);
+}
+
+static void tell_exit_code(struct monitor *monitor, int exit_code)
+{
+	if (WIFEXITED(exit_code))
+		first_has_ended(monitor, CLD_EXITED, WEXITSTATUS(exit_code), "");
+	else
+		first_has_ended(monitor, WCOREDUMP(exit_code) ? CLD_DUMPED : CLD_KILLED,
+				WTERMSIG(exit_code), "");
+}
+
+/* EPOLLIN: it has ended. EPOLLHUP: and was collected by its parent; then the status is with the pidfd. */
+static int on_first_pidfd(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct exit_info info = { .mask = EXIT_INFO_MASK };
+	struct monitor *monitor = userdata;
+	int r = ioctl(fd, EXIT_INFO_GET, &info) < 0 ? -errno : 0;
+
+	if (r == 0 && (info.mask & EXIT_INFO_MASK))
+		tell_exit_code(monitor, info.exit_code);
+	else if (r == -ENOTTY || r == -EINVAL || (revents & EPOLLHUP))
+		first_has_ended(
+			monitor, 0, 0,
+			"monitor-lost: the monitor died first, and this kernel keeps no exit status");
+	else
+		(void)sd_event_source_set_io_events(source, 0); /* EPOLLHUP comes all the same */
+	return 0;
+}
+
+static bool is_our_child(pid_t pid)
+{
+	siginfo_t end = { 0 };
+
+	return pid > 0 && waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+static void wait_for_first(struct monitor *monitor)
+{
+	if (is_our_child(monitor->first_pid))
+		return; /* the reaper was told to watch it when it started */
+	if (monitor->first_pidfd < 0 ||
+	    sd_event_add_io(monitor->host->event, &monitor->first_source, monitor->first_pidfd,
+			    EPOLLIN, on_first_pidfd, monitor) < 0)
+		first_has_ended(monitor, 0, 0,
+				"monitor-lost: the monitor died, and nobody is left to know");
+}
+
+/* The monitor may have written its record and died before it could say so. */
+static bool take_from_page(struct container *container)
+{
+	struct container_page page;
+	struct monitor_exited exited;
+
+	if (page_file_read(container->run_fd, &page, NULL) < 0 || page.state != PAGE_EXITED)
+		return false;
+	exited = (struct monitor_exited){
+		.exit_si_code = page.exit_si_code,
+		.exit_si_status = page.exit_si_status,
+		.finished_wall_ns = page.finished_wall_ns,
+		.finished_boot_ns = page.finished_boot_ns,
+		.total_cpu_ns = page.total_cpu_ns,
+		.total_memory_peak_bytes = page.total_memory_peak_bytes,
+		.total_io_read_bytes = page.total_io_read_bytes,
+		.total_io_write_bytes = page.total_io_write_bytes,
+		.total_oom_kills = page.total_oom_kills,
+		.log_bytes = page.log_bytes,
+		.log_dropped_bytes = page.log_dropped_bytes,
+		.killed_processes = page.exit_killed_processes,
+	};
+	container->monitor.ended = true;
+	ending_record(container, &exited, "");
+	return true;
+}
+
+/* It was never exec'd, so that all there can be is its group, with a process that waits in it. */
+static void undo_start(struct container *container, const char *why)
+{
+	struct sandboxd *host = container->monitor.host;
+	struct monitor_failed failed = { .step = "monitor" };
+	struct taskgroup *group = NULL;
+	char path[TASKGROUP_PATH_MAX];
+
+	if (monitors_group_path(container, path, NULL) == 0 &&
+	    taskgroup_open(host->hierarchy, path, TASKGROUP_CONTAINER, 0, &group, NULL) == 0)
+		(void)leftovers_remove(host->leftovers, group, 0, NULL);
+	(void)err_set(&failed.err, ERR_INTERNAL, ECHILD, "the launch was cut off: %s", why);
+	container->monitor.ended = true;
+	ending_start_failed(container, &failed);
+}
+
+void monitors_lost(struct monitor *monitor, const char *why)
+{
+	struct log_about about = { .workload = monitor->container->workload->id,
+				   .container = monitor->container->name };
+
+	log_event(LOG_WARNING, &about, "%s", why);
+	monitor->lost = true;
+	if (monitor->started && !monitor->session && take_from_page(monitor->container))
+		return;
+	if (monitor->started)
+		wait_for_first(monitor);
+	else if (monitor->session)
+		monitors_session_cut_off(monitor->session, why);
+	else
+		undo_start(monitor->container, why);
+}
