@@ -20,7 +20,7 @@
 #include "proto/arena.h"
 #include "proto/err.h"
 
-#define PROTOJSON_TEXT_MAX (16U << 20) /* bytes that protojson_parse() reads at most */
+#define PROTOJSON_TEXT_MAX (4U << 20) /* bytes that protojson_parse() reads at most */
 
 struct protojson_options {
 	bool emit_defaults; /* also scalars that are 0 or "", empty lists and maps; as all others do,
