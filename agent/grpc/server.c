@@ -61,6 +61,7 @@ void server_unref(struct grpc_server *server)
 	nghttp2_session_callbacks_del(server->callbacks);
 	free(server->methods);
 	free(server->scratch);
+	free(server->reflection);
 	sd_event_unref(server->event);
 	free(server);
 }

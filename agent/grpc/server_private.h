@@ -38,6 +38,7 @@ struct grpc_server {
 	void (*on_drained)(struct grpc_server *server, void *user);
 	void *on_drained_user;
 
+	void *reflection; /* of reflection.c; freed with the server */
 	uint8_t *
 		scratch; /* SERVER_SCRATCH_BYTES for reads and writes, never held across the loop */
 };
