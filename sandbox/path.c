@@ -350,6 +350,9 @@ static int open_regular(int root_fd, const char *path, size_t limit_bytes, size_
 	struct stat st;
 	int fd;
 
+	if (path_fd == -ELOOP)
+		return err_set(err, ERR_START, ELOOP, "%s of the image is a loop of symlinks",
+			       path);
 	if (path_fd < 0)
 		return open_failed(err, path_fd, path);
 	if (fstat(path_fd, &st) < 0)

@@ -79,7 +79,7 @@ int path_write_proc(int proc_fd, const char *path, const void *data, size_t leng
  * The whole content of the regular file @path in the container's root @root_fd, by PATH_IN_ROOT.
  * *ret_data is malloc'ed, ends in a NUL that is not counted, and is the caller's. Needs /proc mounted.
  *   ERR_NOT_FOUND  no such file
- *   ERR_START      it is no regular file, or is larger than @limit_bytes
+ *   ERR_START      it is no regular file, a loop of symlinks, or larger than @limit_bytes
  */
 int path_read_file(int root_fd, const char *path, size_t limit_bytes, char **ret_data,
 		   size_t *ret_length, struct err *err);
