@@ -102,7 +102,7 @@ struct monitor_failed {
 
 /* The first process ended, and all others of the container with it: as waitid(2) told it. */
 struct monitor_exited {
-	int32_t exit_si_code; /* CLD_EXITED, CLD_KILLED, CLD_DUMPED */
+	int32_t exit_si_code;   /* CLD_EXITED, CLD_KILLED, CLD_DUMPED */
 	int32_t exit_si_status; /* signal.h has a macro of the bare name */
 	uint64_t finished_wall_ns;
 	uint64_t finished_boot_ns;

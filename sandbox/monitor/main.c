@@ -1,0 +1,38 @@
+/*
+ * berth-monitor: what is left of a monitor after the launch. Started by no one but the launch itself, which
+ * hands over its setup and descriptors; see setup.h.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "sandbox/monitor/setup.h"
+
+static void say(const char *text, size_t length)
+{
+	(void)!write(STDERR_FILENO, text, length);
+}
+
+static void keep_to_ourselves(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+int main(void)
+{
+	static const char usage[] =
+		"berth-monitor is started by berth-sandboxd, one for each container; it does nothing by hand\n";
+	static struct monitor_setup setup;
+
+	if (pread(MONITOR_SETUP_FD, &setup, sizeof(setup), 0) != (ssize_t)sizeof(setup) ||
+	    setup.version != MONITOR_SETUP_VERSION) {
+		say(usage, sizeof(usage) - 1);
+		return 2;
+	}
+	(void)close(MONITOR_SETUP_FD);
+	keep_to_ourselves(setup.control_fd);
+	keep_to_ourselves(setup.page_fd);
+	return monitor_run(&setup);
+}

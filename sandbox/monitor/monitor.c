@@ -1,0 +1,524 @@
+/*
+ * The monitor's whole life after the launch. What it keeps true: the container's end is collected, recorded and told
+ * exactly once, whoever listens; the container's output is always taken, whatever the disk says; and no
+ * denied call waits for anything else.
+ */
+#include "sandbox/monitor/setup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proto/cleanup.h"
+#include "sandbox/denial.h"
+#include "sandbox/monitor/attachment.h"
+#include "sandbox/monitor/group.h"
+#include "sandbox/monitor/log.h"
+#include "sandbox/monitor/page_writer.h"
+#include "sandbox/monitor/streams.h"
+
+#define KILL_PATIENCE_MS 10000 /* until processes that do not end are told of */
+#define EMPTY_RETRY_MS   10    /* between looks at a group that is being killed */
+#define DENIALS_A_TURN   16    /* answered before the others get their turn */
+#define STREAMS          3     /* stdout, stderr, terminal */
+
+struct monitor {
+	struct monitor_setup *setup;
+	struct container_page *page;
+	struct group group;
+	struct log log;
+	struct stream streams[STREAMS];
+	struct attachment attachment;
+	struct denial_table denials;
+	bool answers;           /* denials was read */
+	bool ended;             /* the first process was collected */
+	bool told;              /* exited holds, and was recorded */
+	bool done;              /* the daemon has the record */
+	bool held_part;         /* a stream holds an unfinished line */
+	uint64_t kill_since_ms; /* 0: nobody asked for it */
+	struct monitor_exited exited;
+	struct log_counters page_counters; /* as they are in the page */
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	(void)clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t now_ms(void)
+{
+	return clock_ns(CLOCK_BOOTTIME) / 1000000;
+}
+
+/* ---- the daemon ---- */
+
+static void tell(struct monitor *monitor, uint32_t kind, struct monitor_message *message,
+		 const int *fds, size_t fd_count)
+{
+	int r = monitor_send(monitor->setup->control_fd, kind, message, fds, fd_count);
+
+	if (r == -EPIPE || r == -ECONNRESET)
+		fd_close(&monitor->setup->control_fd);
+}
+
+static void tell_exited(struct monitor *monitor)
+{
+	struct monitor_message message = { 0 };
+
+	message.exited = monitor->exited;
+	tell(monitor, MONITOR_EXITED, &message, NULL, 0);
+}
+
+static void tell_started(struct monitor *monitor)
+{
+	struct monitor_message message = { .started = monitor->setup->started };
+	int fds[MONITOR_FDS_MAX];
+	size_t count = 0;
+
+	message.started.step_count = 0;
+	for (uint32_t i = 0; i < message.started.fd_count && i < MONITOR_FDS_MAX; i++) {
+		uint32_t kind = message.started.fds[i];
+
+		fds[count++] = kind == MONITOR_FD_PIDFD ? monitor->setup->child_pidfd
+							: monitor->setup->dirs[kind];
+	}
+	message.started.monitor_pid = getpid();
+	tell(monitor, MONITOR_STARTED, &message, fds, count);
+}
+
+static void signal_first(struct monitor *monitor, int number)
+{
+	if (!monitor->ended)
+		(void)syscall(SYS_pidfd_send_signal, monitor->setup->child_pidfd, number, NULL, 0);
+}
+
+static void kill_all(struct monitor *monitor)
+{
+	if (monitor->setup->session)
+		signal_first(monitor, SIGKILL);
+	else
+		group_kill(&monitor->group);
+	if (!monitor->kill_since_ms)
+		monitor->kill_since_ms = now_ms();
+}
+
+static void take_signal(struct monitor *monitor, const struct monitor_signal *signal)
+{
+	if (signal->number < 0 || signal->number >= NSIG)
+		return;
+	if (signal->all && signal->number == SIGKILL)
+		kill_all(monitor);
+	else if (signal->all && !monitor->setup->session)
+		group_signal(&monitor->group, signal->number);
+	else
+		signal_first(monitor, signal->number);
+}
+
+static void take_resize(struct monitor *monitor, const struct monitor_resize *resize)
+{
+	struct winsize size = { .ws_row = resize->rows, .ws_col = resize->columns };
+
+	if (monitor->setup->terminal_fd >= 0)
+		(void)ioctl(monitor->setup->terminal_fd, TIOCSWINSZ, &size);
+}
+
+static void take_message(struct monitor *monitor, const struct monitor_message *message, int *fds,
+			 size_t fd_count)
+{
+	switch (message->header.kind) {
+	case MONITOR_ABORT:
+		kill_all(monitor);
+		break;
+	case MONITOR_SIGNAL:
+		take_signal(monitor, &message->signal);
+		break;
+	case MONITOR_RESIZE:
+		take_resize(monitor, &message->resize);
+		break;
+	case MONITOR_ATTACH:
+		if (fd_count == 1 && !monitor->ended) {
+			(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
+			attachment_begin(&monitor->attachment, take_fd(&fds[0]));
+		}
+		break;
+	case MONITOR_ACK_EXIT:
+		monitor->done = monitor->told;
+		break;
+	default:
+		break;
+	}
+}
+
+static void hear_daemon(struct monitor *monitor)
+{
+	struct monitor_message message;
+	int fds[MONITOR_FDS_MAX];
+	size_t fd_count;
+	int r = monitor_receive(monitor->setup->control_fd, &message, fds, &fd_count);
+
+	if (r == -EAGAIN || r == -EINTR)
+		return;
+	if (r <= 0) {
+		fd_close(&monitor->setup->control_fd);
+		return;
+	}
+	take_message(monitor, &message, fds, fd_count);
+	for (size_t i = 0; i < fd_count; i++)
+		fd_close(&fds[i]);
+}
+
+/* A daemon that comes back. The directory lets only root in; this is the second look. */
+static void take_connection(struct monitor *monitor)
+{
+	cleanup_fd int fd = accept4(monitor->setup->listen_fd, NULL, NULL,
+				    SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
+	    peer.uid != geteuid())
+		return;
+	fd_close(&monitor->setup->control_fd);
+	monitor->setup->control_fd = take_fd(&fd);
+	tell_started(monitor);
+	if (monitor->told)
+		tell_exited(monitor);
+}
+
+/* ---- denied calls ---- */
+
+static void count_denial(struct monitor *monitor, const struct denial *denial)
+{
+	struct monitor_message message = { 0 };
+	bool first;
+
+	if (!monitor->page)
+		return;
+	page_writer_begin(monitor->page, monitor->setup->page_fd);
+	first = denial_count(monitor->page, denial);
+	page_writer_end(monitor->page, monitor->setup->page_fd);
+	if (!first)
+		return;
+	message.denied.nr = denial->nr;
+	message.denied.errnum = denial->errnum;
+	memcpy(message.denied.program, denial->program, sizeof(message.denied.program) - 1);
+	tell(monitor, MONITOR_DENIED, &message, NULL, 0);
+}
+
+static void answer_denials(struct monitor *monitor, short revents)
+{
+	for (int i = 0; i < DENIALS_A_TURN; i++) {
+		struct pollfd again = { .fd = monitor->setup->listener_fd, .events = POLLIN };
+		struct denial denial;
+		int r;
+
+		if (!(revents & POLLIN)) {
+			if (revents & (POLLHUP | POLLERR))
+				fd_close(&monitor->setup->listener_fd);
+			return;
+		}
+		r = denial_answer(monitor->setup->listener_fd, &monitor->denials, &denial);
+		if (r < 0) {
+			fd_close(&monitor->setup->listener_fd);
+			return;
+		}
+		if (r == 1)
+			count_denial(monitor, &denial);
+		if (poll(&again, 1, 0) <= 0)
+			return;
+		revents = again.revents;
+	}
+}
+
+/* ---- output ---- */
+
+static void publish_counters(struct monitor *monitor)
+{
+	const struct log_counters *counters = &monitor->log.counters;
+
+	if (!monitor->page || monitor->setup->session ||
+	    !memcmp(counters, &monitor->page_counters, sizeof(*counters)))
+		return;
+	page_writer_begin(monitor->page, monitor->setup->page_fd);
+	monitor->page->log_bytes = counters->bytes;
+	monitor->page->log_dropped_bytes = counters->dropped_bytes;
+	monitor->page->log_rotated_bytes = counters->rotated_bytes;
+	page_writer_end(monitor->page, monitor->setup->page_fd);
+	monitor->page_counters = *counters;
+}
+
+static void flush_log(struct monitor *monitor)
+{
+	log_flush(&monitor->log);
+	publish_counters(monitor);
+	monitor->held_part = false;
+	for (size_t i = 0; i < STREAMS; i++)
+		monitor->held_part |= monitor->streams[i].length > 0;
+}
+
+static void log_parts(struct monitor *monitor)
+{
+	for (size_t i = 0; i < STREAMS; i++)
+		stream_let_go(&monitor->streams[i], &monitor->log, false);
+	flush_log(monitor);
+}
+
+/* Whatever is left in the pipes. Their writers are gone; a descriptor that somebody passed out of the
+ * container keeps a pipe from ending, so that empty is enough. The client gets what it takes at once. */
+static void drain(struct monitor *monitor)
+{
+	for (size_t i = 0; i < STREAMS; i++) {
+		struct stream *stream = &monitor->streams[i];
+
+		while (stream->fd >= 0) {
+			if (!attachment_has_room(&monitor->attachment))
+				attachment_end(&monitor->attachment);
+			if (stream_read(stream, &monitor->log, &monitor->attachment) != 1)
+				break;
+		}
+		stream_let_go(stream, &monitor->log, true);
+	}
+	flush_log(monitor);
+}
+
+/* ---- the end ---- */
+
+static void collect(struct monitor *monitor)
+{
+	siginfo_t info = { 0 };
+
+	if (waitid(P_PIDFD, (id_t)monitor->setup->child_pidfd, &info, WEXITED | WNOHANG) < 0) {
+		/* Only if somebody else collected our child: the record says that nothing is known. */
+		info.si_code = 0;
+		info.si_status = 0;
+	} else if (info.si_pid == 0) {
+		return;
+	}
+	monitor->ended = true;
+	monitor->exited.exit_si_code = info.si_code;
+	monitor->exited.exit_si_status = info.si_status;
+	monitor->exited.finished_wall_ns = clock_ns(CLOCK_REALTIME);
+	monitor->exited.finished_boot_ns = clock_ns(CLOCK_BOOTTIME);
+	if (!monitor->setup->session) {
+		monitor->exited.killed_processes = group_count(&monitor->group);
+		if (monitor->exited.killed_processes)
+			kill_all(monitor);
+	}
+}
+
+static void write_exit_record(struct monitor *monitor)
+{
+	struct container_page *page = monitor->page;
+	const struct monitor_exited *exited = &monitor->exited;
+
+	if (!page || monitor->setup->session)
+		return;
+	page_writer_begin(page, monitor->setup->page_fd);
+	page->exit_si_code = exited->exit_si_code;
+	page->exit_si_status = exited->exit_si_status;
+	page->exit_killed_processes = exited->killed_processes;
+	page->finished_wall_ns = exited->finished_wall_ns;
+	page->finished_boot_ns = exited->finished_boot_ns;
+	page->total_cpu_ns = exited->total_cpu_ns;
+	page->total_memory_peak_bytes = exited->total_memory_peak_bytes;
+	page->total_io_read_bytes = exited->total_io_read_bytes;
+	page->total_io_write_bytes = exited->total_io_write_bytes;
+	page->total_oom_kills = exited->total_oom_kills;
+	page->state = PAGE_EXITED;
+	page_writer_end(page, monitor->setup->page_fd);
+}
+
+/* Once nobody is left in the container: its last output, its totals, its record. */
+static void finish(struct monitor *monitor)
+{
+	if (!monitor->setup->session) {
+		if (group_count(&monitor->group)) {
+			if (!monitor->setup->kill_by_cgroup)
+				group_kill(&monitor->group);
+			return;
+		}
+		drain(monitor);
+		group_read_totals(&monitor->group, &monitor->exited);
+		monitor->exited.log_bytes = monitor->log.counters.bytes;
+		monitor->exited.log_dropped_bytes = monitor->log.counters.dropped_bytes;
+	}
+	monitor->kill_since_ms = 0;
+	write_exit_record(monitor);
+	monitor->told = true;
+	attachment_end(&monitor->attachment);
+	fd_close(&monitor->setup->listener_fd);
+	tell_exited(monitor);
+}
+
+static void tell_unkillable(struct monitor *monitor)
+{
+	struct monitor_message message = { 0 };
+
+	if (!monitor->kill_since_ms || now_ms() - monitor->kill_since_ms < KILL_PATIENCE_MS)
+		return;
+	for (uint32_t i = 0; i < 16; i++) {
+		if (!group_describe(&monitor->group, i, message.text.text,
+				    sizeof(message.text.text)))
+			break;
+		tell(monitor, MONITOR_UNKILLABLE, &message, NULL, 0);
+	}
+	monitor->kill_since_ms = now_ms(); /* and again after as long */
+}
+
+/* ---- the loop ---- */
+
+enum {
+	CONTROL,
+	LISTEN,
+	CHILD,
+	LISTENER,
+	CLIENT,
+	INPUT,
+	FIRST_STREAM,
+	POLLED = FIRST_STREAM + STREAMS
+};
+
+static void fill_polled(const struct monitor *monitor, struct pollfd polled[static POLLED])
+{
+	const struct monitor_setup *setup = monitor->setup;
+	bool room = attachment_has_room(&monitor->attachment);
+
+	polled[CONTROL] = (struct pollfd){ setup->control_fd, POLLIN, 0 };
+	polled[LISTEN] = (struct pollfd){ setup->listen_fd, POLLIN, 0 };
+	polled[CHILD] = (struct pollfd){ monitor->ended ? -1 : setup->child_pidfd, POLLIN, 0 };
+	polled[LISTENER] = (struct pollfd){ monitor->answers ? setup->listener_fd : -1, POLLIN, 0 };
+	polled[CLIENT] = (struct pollfd){ monitor->attachment.fd,
+					  attachment_events(&monitor->attachment), 0 };
+	polled[INPUT] = (struct pollfd){ attachment_input_events(&monitor->attachment)
+						 ? *monitor->attachment.input_fd
+						 : -1,
+					 POLLOUT, 0 };
+	for (size_t i = 0; i < STREAMS; i++)
+		polled[FIRST_STREAM + i] = (struct pollfd){ room ? monitor->streams[i].fd : -1,
+							    POLLIN, 0 };
+}
+
+static int earlier(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+static int timeout_ms(const struct monitor *monitor)
+{
+	int timeout = attachment_timeout_ms(&monitor->attachment);
+
+	if (monitor->held_part)
+		timeout = earlier(timeout, STREAM_PART_MS);
+	if (monitor->ended && !monitor->told)
+		timeout = earlier(timeout, EMPTY_RETRY_MS);
+	else if (monitor->kill_since_ms)
+		timeout = earlier(timeout, monitor->setup->kill_by_cgroup ? KILL_PATIENCE_MS
+									  : EMPTY_RETRY_MS);
+	return timeout;
+}
+
+static void take_events(struct monitor *monitor, const struct pollfd polled[static POLLED])
+{
+	bool output = false;
+
+	if (polled[LISTENER].revents)
+		answer_denials(monitor, polled[LISTENER].revents);
+	for (size_t i = 0; i < STREAMS; i++) {
+		if (polled[FIRST_STREAM + i].revents && attachment_has_room(&monitor->attachment) &&
+		    monitor->streams[i].fd >= 0)
+			output |= stream_read(&monitor->streams[i], &monitor->log,
+					      &monitor->attachment) != 0;
+	}
+	if (output)
+		flush_log(monitor);
+	if (polled[CLIENT].revents && monitor->attachment.fd == polled[CLIENT].fd)
+		attachment_ready(&monitor->attachment, polled[CLIENT].revents);
+	if (polled[INPUT].revents)
+		attachment_input_ready(&monitor->attachment, polled[INPUT].revents);
+	if (polled[CONTROL].revents)
+		hear_daemon(monitor);
+	if (polled[LISTEN].revents)
+		take_connection(monitor);
+	if (polled[CHILD].revents)
+		collect(monitor);
+}
+
+static void turn(struct monitor *monitor)
+{
+	struct pollfd polled[POLLED];
+	int n;
+
+	fill_polled(monitor, polled);
+	n = poll(polled, POLLED, timeout_ms(monitor));
+	if (n > 0)
+		take_events(monitor, polled);
+	else if (n == 0 && monitor->held_part)
+		log_parts(monitor);
+	attachment_check_stall(&monitor->attachment);
+	if (monitor->kill_since_ms && !monitor->ended && !monitor->setup->kill_by_cgroup &&
+	    !monitor->setup->session)
+		group_kill(&monitor->group);
+	if (monitor->ended && !monitor->told)
+		finish(monitor);
+	tell_unkillable(monitor);
+}
+
+static void prepare(struct monitor *monitor, struct monitor_setup *setup)
+{
+	static const struct {
+		const char *name;
+		uint8_t kind;
+	} kinds[STREAMS] = { { "stdout", ATTACH_STDOUT },
+			     { "stderr", ATTACH_STDERR },
+			     { "stdout", ATTACH_STDOUT } };
+	int fds[STREAMS] = { setup->stdout_fd, setup->stderr_fd,
+			     setup->session ? -1 : setup->terminal_fd };
+
+	monitor->setup = setup;
+	monitor->group = (struct group){ setup->dirs, setup->freezer_fd, setup->kill_by_cgroup };
+	monitor->page = page_writer_map(setup->page_fd);
+	monitor->answers = setup->listener_fd >= 0 &&
+			   denial_table_read(setup->image_fd, &monitor->denials) == 0;
+	log_init(&monitor->log, setup->log_dir_fd, setup->log_max_file_bytes, setup->log_max_files);
+	for (size_t i = 0; i < STREAMS; i++) {
+		monitor->streams[i].fd = fds[i];
+		monitor->streams[i].name = kinds[i].name;
+		monitor->streams[i].attach_kind = kinds[i].kind;
+	}
+	if (setup->terminal && setup->terminal_fd >= 0)
+		(void)fcntl(setup->terminal_fd, F_SETFL, O_NONBLOCK);
+	attachment_init(&monitor->attachment,
+			setup->terminal ? &monitor->streams[STREAMS - 1].fd : &setup->stdin_fd,
+			setup->terminal);
+}
+
+int monitor_run(struct monitor_setup *setup)
+{
+	static struct monitor
+		monitor; /* one a process; untouched pages of its buffers cost nothing */
+
+	(void)prctl(PR_SET_NAME, "berth-monitor");
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	(void)umask(0);
+	(void)!chdir("/");
+	prepare(&monitor, setup);
+	while (!monitor.done)
+		turn(&monitor);
+	if (setup->run_dir_fd >= 0 && setup->listen_fd >= 0)
+		(void)unlinkat(setup->run_dir_fd, setup->socket_name, 0);
+	log_done(&monitor.log);
+	return 0;
+}

@@ -1,0 +1,44 @@
+/*
+ * What a monitor that has launched a container hands to the program that it becomes: this structure in a
+ * memfd at MONITOR_SETUP_FD, and the descriptors that it names, at the numbers that it names. Both programs
+ * are of one build, so it needs no compatibility: the version only guards against a broken installation.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sandbox/monitor_wire.h"
+
+#define MONITOR_SETUP_FD      3
+#define MONITOR_SETUP_VERSION 2u
+
+struct monitor_setup {
+	uint32_t version;
+	bool session;        /* an exec session: no log, the page is the container's */
+	bool terminal;       /* terminal_fd carries everything; stdout_fd and stderr_fd are -1 */
+	bool kill_by_cgroup; /* dirs[MONITOR_FD_UNIFIED] has cgroup.kill */
+
+	int32_t control_fd;  /* of the daemon; -1: gone already */
+	int32_t listen_fd;   /* of MONITOR_SOCKET_NAME; -1 where it could not be made */
+	int32_t child_pidfd; /* whose parent we are */
+	int32_t stdin_fd;    /* write end; -1 */
+	int32_t stdout_fd;   /* read ends; -1 */
+	int32_t stderr_fd;
+	int32_t terminal_fd;           /* master; -1 */
+	int32_t listener_fd;           /* of the filter; -1 */
+	int32_t image_fd;              /* of the filter, for its table of errnos; -1 */
+	int32_t page_fd;               /* -1 */
+	int32_t log_dir_fd;            /* -1 */
+	int32_t run_dir_fd;            /* where the socket is, to remove it in the end; -1 */
+	int32_t dirs[MONITOR_FDS_MAX]; /* the cgroup, by enum monitor_fd; -1 */
+	int32_t freezer_fd;            /* the group's directory of the v1 freezer; -1 */
+
+	uint64_t log_max_file_bytes;
+	uint32_t log_max_files;
+	char socket_name[40];
+	struct monitor_started started; /* to be told again; without steps */
+};
+
+/* The whole life of the monitor from here on. Returns the exit status of the process. */
+int monitor_run(struct monitor_setup *setup);
