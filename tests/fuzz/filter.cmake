@@ -1,0 +1,3 @@
+fuzz_target(filter_oci LIBS berth_sandbox)
+fuzz_target(identity LIBS berth_sandbox)
+fuzz_target(filter_image LIBS berth_sandbox)
