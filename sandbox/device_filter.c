@@ -204,7 +204,8 @@ static int get_program(struct device_filters *filters, const struct device_rule 
 	oldest->fd = fd;
 	oldest->last_use = ++filters->clock;
 	oldest->count = count;
-	memcpy(oldest->rules, rules, count * sizeof(*rules));
+	if (count)
+		memcpy(oldest->rules, rules, count * sizeof(*rules));
 	return fd;
 }
 

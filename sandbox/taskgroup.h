@@ -156,10 +156,10 @@ int taskgroup_update(const struct taskgroup *group, const struct taskgroup_limit
 		     struct err *err);
 
 /*
- * Send SIGKILL to every process in the group and in those below it. They may take a moment to be gone:
- * wait as below. One call is final on cgroup2. In legacy a call freezes, signals and
- * thaws once, and a process that was just being made may have escaped it: call again, every 10 ms,
- * until the group is empty. Never signals by a bare pid, never a process outside the group.
+ * Send SIGKILL to every process in the group and in those below it. They may take a moment to be
+ * gone: wait as below. One call is final on cgroup2. In legacy a call freezes, signals and thaws once,
+ * for which it may take 20 ms, and a process that was just being made may have escaped it: call again,
+ * every 10 ms, until the group is empty. Never signals by a bare pid, never a process outside.
  */
 int taskgroup_kill(const struct taskgroup *group, struct err *err);
 
@@ -173,7 +173,8 @@ int taskgroup_is_populated(const struct taskgroup *group, bool *ret_populated);
 /*
  * A new descriptor, the caller's, that polls with POLLPRI (EPOLLPRI) when the group becomes empty,
  * populated, frozen or thawed. It is ready at once and stays ready until taskgroup_read_events() is
- * called on it. -EOPNOTSUPP in legacy, where the kernel tells nobody: ask again after 10 ms.
+ * called on it. The kernel wakes at most once in 10 ms, so that a change right after another is told
+ * late; asking says it at once. -EOPNOTSUPP in legacy, where the kernel tells nobody: ask every 10 ms.
  */
 int taskgroup_wait_fd(const struct taskgroup *group);
 
