@@ -6,8 +6,8 @@
  *	Key=value
  *
  * Read are <path> and then <path>.d/ *.conf in the order of their names; a later assignment replaces an
- * earlier one, those of a list append to it. An empty assignment brings the default back; that of a
- * list empties it. There is no continuation of lines and no quoting, but in lists, where "an item" may
+ * earlier one, those of a list append to it (the first one takes the place of the list's default). An
+ * empty assignment brings the default back; that of a list empties it. There is no continuation of lines and no quoting, but in lists, where "an item" may
  * hold spaces. A wrong section, key or value is an error that names the file, the line and what is
  * allowed, and changes nothing.
  *
@@ -117,7 +117,8 @@ enum config_presence {
  * defaults, the file @path and its drop-ins. Members that the table does not name are left alone.
  *
  * Files and the drop-in directory must belong to root or to this process's user, and be writable by
- * nobody else; files must be regular and at most CONFIG_FILE_BYTES_MAX.
+ * nobody else (but root's group and the process's own); files must be regular and of at most
+ * CONFIG_FILE_BYTES_MAX.
  *
  * Returns 0, or a negative errno with @err; @settings is then unchanged:
  *   ERR_INVALID    "/etc/x/x.conf:12: ..." : section, key or value, or a file that is no text

@@ -232,7 +232,7 @@ static void syntax_errors_name_the_line(void **state)
 	expect_wrong(EVERYTHING, "{\"aUint64\":18446744073709551615}", "as strings");
 	expect_wrong(EVERYTHING, "\x1b[2J", "line 1");
 	expect_wrong(EVERYTHING, "[]", "must be an object, not a list");
-	expect_wrong(EVERYTHING, "null", "must be an object, not null");
+	expect_wrong(EVERYTHING, "null", "line 1");
 	expect_wrong(EVERYTHING, "{\"inner\":[]}", "inner: must be an object, not a list");
 }
 

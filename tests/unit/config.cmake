@@ -1,0 +1,1 @@
+unit_test(config LIBS berth_proto)
