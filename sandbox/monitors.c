@@ -211,14 +211,7 @@ static void on_denied(struct monitor *monitor, struct incoming *in)
 
 static void on_filter_image(struct monitor *monitor, struct incoming *in)
 {
-	const struct container_settings *settings = &monitor->container->settings;
-	struct filter_request request = {
-		.source = settings->filter_source,
-		.json = settings->json,
-		.json_length = settings->json ? strlen(settings->json) : 0,
-		.capabilities = settings->capabilities,
-		.listener = true,
-	};
+	struct filter_request request;
 	struct log_about about = about_container(monitor->container);
 	struct err err = { 0 };
 

@@ -10,8 +10,8 @@
 #include "sandbox/registry.h"
 
 /*
- * The monitor @pid (a child of ours; 0: from before) talks on @control_fd, which becomes its. From here on the
- * loop drives it.
+ * The monitor @pid (a child of ours; 0: from before) talks on @control_fd, which becomes its, also on
+ * failure. From here on the loop drives it.
  */
 int monitors_adopt(struct monitor *monitor, pid_t pid, int control_fd, struct err *err);
 

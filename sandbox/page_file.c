@@ -51,6 +51,13 @@ int page_file_open(int run_fd)
 	return fd < 0 ? -errno : fd;
 }
 
+int page_file_open_writable(int run_fd)
+{
+	int fd = openat(run_fd, PAGE_FILE_NAME, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int page_file_read(int run_fd, struct container_page *ret, struct err *err)
 {
 	cleanup_fd int fd = page_file_open(run_fd);
@@ -71,12 +78,12 @@ int page_file_read(int run_fd, struct container_page *ret, struct err *err)
 int page_file_change(int run_fd, void (*func)(struct container_page *page, const void *data),
 		     const void *data, struct err *err)
 {
-	cleanup_fd int fd = openat(run_fd, PAGE_FILE_NAME, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	cleanup_fd int fd = page_file_open_writable(run_fd);
 	struct container_page *page;
 	int r;
 
 	if (fd < 0)
-		return err_set(err, ERR_INTERNAL, errno, "cannot open a container page: %m");
+		return err_set(err, ERR_INTERNAL, -fd, "cannot open a container page: %m");
 	r = map(fd, PROT_READ | PROT_WRITE, &page, err);
 	if (r < 0)
 		return r;

@@ -15,6 +15,9 @@ int page_file_create(int run_fd, uint32_t attempt, struct err *err);
 /* O_RDONLY: fit to be given away, since the file is root's alone. -errno. */
 int page_file_open(int run_fd);
 
+/* Read-write, for an exec session's monitor. -errno. */
+int page_file_open_writable(int run_fd);
+
 /* A checked copy of what it says. As page_read(), and ERR_NOT_FOUND. */
 int page_file_read(int run_fd, struct container_page *ret, struct err *err);
 

@@ -216,3 +216,14 @@ void session_free(struct session *session)
 	monitor_done(&session->monitor);
 	free(session);
 }
+
+void settings_filter_request(const struct container_settings *settings, struct filter_request *ret)
+{
+	*ret = (struct filter_request){
+		.source = settings->filter_source,
+		.json = settings->json,
+		.json_length = settings->json ? strlen(settings->json) : 0,
+		.capabilities = settings->capabilities,
+		.listener = true,
+	};
+}

@@ -75,6 +75,9 @@ struct container_settings {
 	struct identity_limit rlimits[REGISTRY_RLIMITS_MAX];
 };
 
+/* The filter as sandbox/filter.h takes and caches it; @ret points into @settings. */
+void settings_filter_request(const struct container_settings *settings, struct filter_request *ret);
+
 struct container {
 	LIST_ENTRY(container) link;
 	struct workload *workload;
@@ -103,6 +106,7 @@ struct container {
 };
 
 struct workload {
+	struct sandboxd *host; /* set by who adds it */
 	char id[NAME_ID_MAX + 1];
 	uint64_t instance;
 	enum hierarchy_band band;

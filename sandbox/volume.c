@@ -20,10 +20,10 @@
 #define TMPFS_INODES_FLOOR 64ULL
 #define PLACE_MAX          (NAME_ID_MAX + 16)
 
-/* The name in the run directory; volume names have no '/' or '.'. */
+/* The name in the run directory; those of containers have a dot, and this one has none. */
 static void place_of(const char *name, char place[static PLACE_MAX])
 {
-	(void)snprintf(place, PLACE_MAX, "volume.%s", name);
+	(void)snprintf(place, PLACE_MAX, "volume-%s", name);
 }
 
 static int set_option(int fs_fd, const char *key, uint64_t value, bool octal)

@@ -1,0 +1,20 @@
+/*
+ * What berthd may ask: a closed table of verbs. Each request is taken apart under a budget, its names are
+ * checked, its target is found, and only then a handler sees it.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/err.h"
+
+struct sandboxd;
+
+/*
+ * Carry out the request in @bytes, which may be anything, and answer it on @connection. Returns 0, also
+ * where the answer is a failure; or a negative errno with @err when these bytes are no request, and
+ * the connection should end. An agent_link_func.
+ */
+int requests_handle(uint64_t connection, const uint8_t *bytes, size_t length, void *sandboxd,
+		    struct err *err);

@@ -1,0 +1,210 @@
+/* Requests about the host as a whole: Hello, Inventory. */
+#include <errno.h>
+#include <string.h>
+
+#include "proto/log.h"
+#include "proto/packet.h"
+#include "sandbox/agent_link.h"
+#include "sandbox/call.h"
+#include "sandbox/facts.h"
+#include "sandbox/features.h"
+#include "sandbox/hierarchy.h"
+#include "sandbox/sandboxd.h"
+
+/* Of one inventory; what is left of the packet is for the frame around it. */
+#define INVENTORY_BYTES_MAX (PACKET_BYTES_MAX - 16U * 1024)
+
+static void fill_limits(const struct policy *policy, Berth__Sandbox__V1__Limits *limits)
+{
+	limits->_memory_max_bytes_case =
+		BERTH__SANDBOX__V1__LIMITS___MEMORY_MAX_BYTES_MEMORY_MAX_BYTES;
+	limits->memory_max_bytes = policy->default_memory_bytes;
+	limits->_pids_max_case = BERTH__SANDBOX__V1__LIMITS___PIDS_MAX_PIDS_MAX;
+	limits->pids_max = (uint32_t)policy->default_pids;
+	limits->_cpu_millis_case = BERTH__SANDBOX__V1__LIMITS___CPU_MILLIS_CPU_MILLIS;
+	limits->cpu_millis = (uint32_t)policy->default_cpu_millis;
+}
+
+static int add_feature(struct call *call, Berth__Sandbox__V1__HelloResult *result, const char *name,
+		       bool supported, const char *sentence)
+{
+	Berth__Sandbox__V1__HostFeature *feature =
+		arena_message(call->arena, &berth__sandbox__v1__host_feature__descriptor);
+
+	if (arena_append(call->arena, &result->features, &result->n_features, feature) < 0)
+		return -ENOMEM;
+	feature->name = (char *)name;
+	feature->supported = supported;
+	feature->sentence = (char *)sentence;
+	return 0;
+}
+
+static int add_features(struct call *call, Berth__Sandbox__V1__HelloResult *result)
+{
+	const struct hierarchy *hierarchy = call->host->hierarchy;
+	const struct host_feature *host = features_list();
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < hierarchy->feature_count; i++)
+		r = add_feature(call, result, hierarchy->features[i].name,
+				hierarchy->features[i].supported, hierarchy->features[i].sentence);
+	for (size_t i = 0; r == 0 && i < features_count(); i++)
+		r = add_feature(call, result, host[i].name, host[i].supported, host[i].sentence);
+	return r;
+}
+
+static int add_warnings(struct call *call, Berth__Sandbox__V1__HelloResult *result)
+{
+	const struct host_feature *host = features_list();
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < features_count(); i++)
+		if (!host[i].supported)
+			r = arena_append(call->arena, &result->warnings, &result->n_warnings,
+					 arena_printf(call->arena, "%s: %s", host[i].name,
+						      host[i].sentence));
+	return r;
+}
+
+static void fill_policy(const struct policy *policy, Berth__Sandbox__V1__HelloResult *result)
+{
+	result->log_dir = policy->log_directory;
+	result->n_grantable_capabilities = policy->grantable_capabilities.n;
+	result->grantable_capabilities = policy->grantable_capabilities.items;
+	result->n_allowed_sysctls = policy->allowed_sysctls.n;
+	result->allowed_sysctls = policy->allowed_sysctls.items;
+	result->allow_host_network = policy->allow_host_network;
+	result->allow_host_ids = policy->allow_host_ids;
+	result->allow_unconfined = policy->allow_unconfined;
+	result->max_workloads = (uint32_t)policy->max_workloads;
+}
+
+/*
+ * Safe: tells what this host is and permits, and opens the connection for the other verbs only where
+ * the two programs are of one protocol. Nothing that the asker sends is kept but that fact.
+ */
+int call_hello(struct call *call, struct err *err)
+{
+	const struct policy *policy = &call->host->policy;
+	const Berth__Sandbox__V1__Hello *hello = call->request->hello;
+	Berth__Sandbox__V1__Reply reply = BERTH__SANDBOX__V1__REPLY__INIT;
+	Berth__Sandbox__V1__HelloResult result = BERTH__SANDBOX__V1__HELLO_RESULT__INIT;
+	Berth__Sandbox__V1__Limits limits = BERTH__SANDBOX__V1__LIMITS__INIT;
+
+	agent_link_set_ready(call->host->link, hello->protocol == SANDBOXD_PROTOCOL);
+	if (hello->protocol != SANDBOXD_PROTOCOL)
+		return err_set(
+			err, ERR_PRECONDITION, EPROTO,
+			"berthd speaks protocol %u and berth-sandboxd %s speaks %d: install both of one release",
+			hello->protocol, SANDBOXD_VERSION, SANDBOXD_PROTOCOL);
+	result.protocol = SANDBOXD_PROTOCOL;
+	result.version = (char *)SANDBOXD_VERSION;
+	result.cgroup_layout = (char *)hierarchy_layout_name(call->host->hierarchy->layout);
+	fill_policy(policy, &result);
+	fill_limits(policy, &limits);
+	result.default_limits = &limits;
+	if (add_features(call, &result) < 0 || add_warnings(call, &result) < 0)
+		return err_oom(err);
+	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_HELLO;
+	reply.hello = &result;
+	agent_link_reply(call->host->link, call->asker, &reply, NULL, 0);
+	return 1;
+}
+
+struct listing {
+	struct call *call;
+	const char *after;
+	size_t bytes;
+	Berth__Sandbox__V1__InventoryResult *result;
+};
+
+static Berth__Sandbox__V1__KnownContainer *describe_container(struct container *container,
+							      struct arena *arena)
+{
+	Berth__Sandbox__V1__KnownContainer *known =
+		arena_message(arena, &berth__sandbox__v1__known_container__descriptor);
+
+	if (!known)
+		return NULL;
+	known->container = container->name;
+	known->attempt = container->attempt;
+	known->state = container->state;
+	if (container->state == PAGE_EXITED) {
+		known->exited = facts_exited_message(container, arena);
+		if (!known->exited)
+			return NULL;
+	}
+	return known;
+}
+
+static Berth__Sandbox__V1__KnownWorkload *describe_workload(struct workload *workload,
+							    struct arena *arena)
+{
+	Berth__Sandbox__V1__KnownWorkload *known =
+		arena_message(arena, &berth__sandbox__v1__known_workload__descriptor);
+	struct container *container;
+
+	if (!known)
+		return NULL;
+	known->workload = workload->id;
+	known->instance = workload->instance;
+	LIST_FOREACH (container, &workload->containers, link)
+		if (arena_append(arena, &known->containers, &known->n_containers,
+				 describe_container(container, arena)) < 0)
+			return NULL;
+	return known;
+}
+
+/* Returns 1 to stop: what is left does not fit into this answer. */
+static int list_one(struct workload *workload, void *userdata)
+{
+	struct listing *listing = userdata;
+	Berth__Sandbox__V1__KnownWorkload *known;
+	size_t bytes;
+
+	if (strcmp(workload->id, listing->after) <= 0 && listing->after[0])
+		return 0;
+	known = describe_workload(workload, listing->call->arena);
+	if (!known)
+		return -ENOMEM;
+	bytes = berth__sandbox__v1__known_workload__get_packed_size(known) + 8;
+	if (listing->bytes + bytes > INVENTORY_BYTES_MAX && listing->result->n_workloads > 0) {
+		listing->result->more = true;
+		return 1;
+	}
+	listing->bytes += bytes;
+	return arena_append(listing->call->arena, &listing->result->workloads,
+			    &listing->result->n_workloads, known);
+}
+
+static void tell_again(struct call *call, const Berth__Sandbox__V1__InventoryResult *result)
+{
+	for (size_t i = 0; i < result->n_workloads; i++) {
+		struct workload *workload = registry_find(&call->host->registry,
+							  result->workloads[i]->workload);
+
+		if (workload)
+			facts_tell_again(workload);
+	}
+}
+
+/*
+ * Safe: tells what the registry has, in answers of bounded size. The descriptors that follow are for
+ * reading only, of files that root alone may open anew.
+ */
+int call_inventory(struct call *call, struct err *err)
+{
+	Berth__Sandbox__V1__Reply reply = BERTH__SANDBOX__V1__REPLY__INIT;
+	Berth__Sandbox__V1__InventoryResult result = BERTH__SANDBOX__V1__INVENTORY_RESULT__INIT;
+	struct listing listing = { .call = call,
+				   .after = call->request->inventory->after,
+				   .result = &result };
+
+	if (registry_walk(&call->host->registry, list_one, &listing) < 0)
+		return err_oom(err);
+	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_INVENTORY;
+	reply.inventory = &result;
+	agent_link_reply(call->host->link, call->asker, &reply, NULL, 0);
+	tell_again(call, &result);
+	return 1;
+}
