@@ -1,11 +1,10 @@
 /*
- * From a profile to a program: rules into libseccomp, its program out through a memfd, looked at before
- * anybody loads it.
+ * From a profile to a program: a tree for what the number decides, then libseccomp's program for what arguments
+ * decide, the whole looked at before anybody loads it.
  */
 #include "sandbox/filter.h"
 
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,7 +21,7 @@ static int libseccomp_failed(struct err *err, int code, const char *doing)
 		       doing);
 }
 
-static uint32_t libseccomp_action(enum filter_verdict verdict, uint16_t errnum)
+uint32_t filter_action(enum filter_verdict verdict, uint16_t errnum)
 {
 	switch (verdict) {
 	case FILTER_ALLOW:
@@ -81,7 +80,9 @@ static int add_rules(scmp_filter_ctx context, const struct filter_profile *profi
 	for (size_t i = 0; i < profile->count; i++) {
 		const struct filter_rule *rule = &profile->rules[i];
 
-		r = seccomp_rule_add_array(context, libseccomp_action(rule->verdict, rule->errnum),
+		if (rule->arg_count == 0)
+			continue; /* the tree's */
+		r = seccomp_rule_add_array(context, filter_action(rule->verdict, rule->errnum),
 					   (int)rule->nr, rule->arg_count, rule->args);
 		if (r == -EEXIST)
 			return err_set(err, ERR_INVALID, EEXIST,
@@ -100,47 +101,35 @@ static int add_rules(scmp_filter_ctx context, const struct filter_profile *profi
 	return r < 0 ? libseccomp_failed(err, r, "allow skipped calls") : 0;
 }
 
-/* Numbers beyond SYSCALL_NUMBER_NEWEST are ENOSYS also where a profile's default is another errno: what
- * a profile's author could not know is not denied but absent, and libraries fall back on ENOSYS only. Foreign
- * ABIs, x32 and -1 go on to libseccomp's own checks. */
-static const struct sock_filter unknown_is_absent[] = {
-	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 4),
-	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 2, 0),
-	BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SYSCALL_NUMBER_NEWEST, 0, 1),
-	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-};
-
-static bool wants_prologue(const struct filter_profile *profile)
-{
-	return (profile->default_verdict == FILTER_ERRNO ||
-		profile->default_verdict == FILTER_NOTIFY) &&
-	       profile->default_errnum != ENOSYS;
-}
-
-static int read_program(int program_fd, const struct filter_profile *profile, struct filter *filter,
+/* libseccomp's program, from a memfd, behind the tree. */
+static int join_program(int program_fd, const struct filter_profile *profile, struct filter *filter,
 			struct err *err)
 {
-	size_t before = wants_prologue(profile) ? ARRAY_SIZE(unknown_is_absent) : 0;
-	size_t bytes;
+	cleanup_free struct sock_filter *tree = NULL;
+	size_t tree_count;
+	size_t count;
 	struct stat st;
+	int r;
 
+	r = filter_tree_build(profile, &tree, &tree_count, err);
+	if (r < 0)
+		return r;
 	if (fstat(program_fd, &st) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot read compiled filter: %m");
-	bytes = (size_t)st.st_size;
-	if (bytes / sizeof(struct sock_filter) + before > FILTER_INSTRUCTIONS_MAX)
+	count = tree_count + (size_t)st.st_size / sizeof(struct sock_filter);
+	if (count > FILTER_INSTRUCTIONS_MAX)
 		return err_set(
 			err, ERR_INVALID, E2BIG,
 			"seccomp profile needs %zu instructions, the kernel takes %d: use fewer rules with arguments",
-			bytes / sizeof(struct sock_filter) + before, FILTER_INSTRUCTIONS_MAX);
-	filter->instructions = calloc(1, before * sizeof(struct sock_filter) + bytes);
+			count, FILTER_INSTRUCTIONS_MAX);
+	filter->instructions = calloc(count, sizeof(struct sock_filter));
 	if (!filter->instructions)
 		return err_oom(err);
-	memcpy(filter->instructions, unknown_is_absent, before * sizeof(struct sock_filter));
-	if (pread(program_fd, filter->instructions + before, bytes, 0) != (ssize_t)bytes)
+	memcpy(filter->instructions, tree, tree_count * sizeof(struct sock_filter));
+	if (pread(program_fd, filter->instructions + tree_count, (size_t)st.st_size, 0) !=
+	    st.st_size)
 		return err_set(err, ERR_INTERNAL, EIO, "cannot read compiled filter: short read");
-	filter->instruction_count = (uint32_t)(before + bytes / sizeof(struct sock_filter));
+	filter->instruction_count = (uint32_t)count;
 	return 0;
 }
 
@@ -148,7 +137,7 @@ static int build_program(const struct filter_profile *profile, struct filter *fi
 			 struct err *err)
 {
 	cleanup(release_context) scmp_filter_ctx context =
-		seccomp_init(libseccomp_action(profile->default_verdict, profile->default_errnum));
+		seccomp_init(filter_action(profile->default_verdict, profile->default_errnum));
 	cleanup_fd int program_fd = -1;
 	int r;
 
@@ -168,7 +157,7 @@ static int build_program(const struct filter_profile *profile, struct filter *fi
 	r = seccomp_export_bpf(context, program_fd);
 	if (r < 0)
 		return libseccomp_failed(err, r, "export");
-	return read_program(program_fd, profile, filter, err);
+	return join_program(program_fd, profile, filter, err);
 }
 
 /* Whether the table answers all denials of this number already. */
@@ -228,13 +217,13 @@ static int build_denials(const struct filter_profile *profile, struct filter *fi
 /* libseccomp refuses rules that say what the default says. They mattered for the denials only. */
 static void drop_redundant(struct filter_profile *profile)
 {
-	uint32_t usual = libseccomp_action(profile->default_verdict, profile->default_errnum);
+	uint32_t usual = filter_action(profile->default_verdict, profile->default_errnum);
 	size_t kept = 0;
 
 	for (size_t i = 0; i < profile->count; i++) {
 		struct filter_rule rule = profile->rules[i];
 
-		if (libseccomp_action(rule.verdict, rule.errnum) != usual)
+		if (filter_action(rule.verdict, rule.errnum) != usual)
 			profile->rules[kept++] = rule;
 	}
 	profile->count = kept;

@@ -2,9 +2,9 @@
  * System call filters: a profile compiled once to classic BPF, kept, and loaded by each launch with one
  * system call.
  *
- * Compiling takes about 20 ms in libseccomp, so that it is done in a forked child, which hands the
- * image back through a memfd: filter_compile() and filter_serialize() there, filter_deserialize()
- * and filter_cache_put() in the daemon.
+ * A profile may be a caller's JSON, and compiling takes milliseconds: both are for a forked child, which
+ * hands the image back through a memfd: filter_compile() and filter_serialize() there,
+ * filter_deserialize() and filter_cache_put() in the daemon.
  *
  * Verdicts: a call that is allowed costs next to nothing (the kernel remembers it per filter). A known
  * call that the profile denies becomes a notification that the monitor answers with an errno and
@@ -50,8 +50,8 @@ struct filter {
 };
 
 /*
- * Compile. About 20 ms of processor time and some MiB: not for an event loop. On success *ret_filter
- * is the caller's, to end with filter_free().
+ * Compile: 1 ms for the built-in profile, tens of ms for a JSON profile with many compared arguments; not
+ * for an event loop. On success *ret_filter is the caller's, to end with filter_free().
  *   ERR_INVALID      the JSON is malformed, too large, or asks for what it may not: a listener of
  *                    its own (SCMP_ACT_NOTIFY), tracing, or not to allow execve(2)
  *   ERR_UNSUPPORTED  libseccomp or the kernel cannot do it

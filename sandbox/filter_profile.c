@@ -1,9 +1,11 @@
 #include "sandbox/filter_profile.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "proto/err.h"
+#include "proto/syscall_names.h"
 
 struct filter_profile *filter_profile_new(enum filter_verdict default_verdict,
 					  uint16_t default_errnum)
@@ -28,6 +30,7 @@ void filter_profile_free(struct filter_profile *profile)
 int filter_profile_add(struct filter_profile *profile, const struct filter_rule *rule,
 		       struct err *err)
 {
+	assert(rule->nr <= SYSCALL_NUMBER_NEWEST); /* both sources go by the table of names */
 	if (profile->count == FILTER_RULES_MAX)
 		return err_set(
 			err, ERR_INVALID, E2BIG,

@@ -65,6 +65,17 @@ int filter_default_profile(uint64_t capabilities, struct filter_profile **ret_pr
 int filter_oci_profile(const struct filter_request *request, struct filter_profile **ret_profile,
 		       struct err *err);
 
+/* The return value of a program, and libseccomp's name for it: they are the same numbers. */
+uint32_t filter_action(enum filter_verdict verdict, uint16_t errnum);
+
+/*
+ * The start of a program: all calls that are decided without arguments, by number. The others, and
+ * numbers of foreign ABIs, run off its end, where libseccomp's program for them is to be put.
+ * *ret_instructions is malloc'ed and the caller's.
+ */
+int filter_tree_build(const struct filter_profile *profile, struct sock_filter **ret_instructions,
+		      size_t *ret_count, struct err *err);
+
 /*
  * Run the program for @call as the kernel would. Returns the SECCOMP_RET_ value; SECCOMP_RET_KILL_PROCESS
  * for a program that uses what seccomp does not have or that runs off its end.

@@ -134,7 +134,7 @@ static void the_program_is_small_and_says_what_the_profile_says(void **state)
 {
 	cleanup(filter_free_p) struct filter *filter = compile_or_fail(&default_request);
 
-	assert_in_range(filter->instruction_count, 100, 620);
+	assert_in_range(filter->instruction_count, 100, 300);
 	assert_true(filter->notifies);
 	assert_int_equal(run_args(filter, __NR_read, 0, 0, 0), SECCOMP_RET_ALLOW);
 	assert_int_equal(run_args(filter, __NR_mount, 0, 0, 0), SECCOMP_RET_USER_NOTIF);
@@ -161,16 +161,19 @@ static void the_check_finds_each_single_changed_verdict(void **state)
 		struct sock_filter *in = &filter->instructions[i];
 		struct sock_filter before = *in;
 
-		if (in->code != (BPF_JMP | BPF_JEQ | BPF_K))
+		if (in->code == (BPF_JMP | BPF_JEQ | BPF_K))
+			in->k ^= 1;
+		else if (in->code == (BPF_JMP | BPF_JGE | BPF_K))
+			in->k++;
+		else
 			continue;
-		in->k ^= 1;
 		changed++;
 		missed += filter_check(filter, profile, &err) == 0;
 		*in = before;
 	}
-	assert_true(changed > 300);
-	/* Comparisons of a register's upper half that libseccomp makes with a mask of 0. */
-	assert_in_range(missed, 0, changed / 20);
+	assert_true(changed > 100);
+	/* Of the upper half of a register, masked with 0, every comparison says the same. */
+	assert_in_range(missed, 0, changed / 10);
 }
 
 static void capabilities_open_their_calls_and_no_others(void **state)
