@@ -1,0 +1,25 @@
+/*
+ * The terminal's end of Exec and Attach: raw mode, input, window size, output, and the program's exit.
+ */
+#pragma once
+
+#include "agent/cli/cli.h"
+
+struct session_options {
+	bool is_attach;
+	bool send_stdin;               /* pass standard input on */
+	bool tty;                      /* put our terminal into raw mode and tell its size */
+	const ProtobufCMessage *first; /* ExecRequest or AttachRequest with `start` */
+};
+
+/*
+ * Returns the program's exit code (128 + n for signal n), or that of a failure, which has been said.
+ * *ret_ended: the program has ended; otherwise the connection to it did.
+ */
+int session_run(struct cli *cli, const struct session_options *options, bool *ret_ended);
+
+/* The size of our terminal; false where there is none. */
+bool session_terminal_size(Berth__V1__TerminalSize *ret);
+
+/* An exit record as an exit code. */
+int session_exit_code(const Berth__V1__ExitRecord *record);
