@@ -83,7 +83,7 @@ static void uncount_if_over(struct grpc_call *call)
 
 static bool is_reachable(const struct grpc_call *call)
 {
-	return call->stream_id >= 0 && call->conn->session && !call->conn->failed;
+	return call->stream_id >= 0 && call->conn->pump.session && !call->conn->pump.failed;
 }
 
 /* --- what is known about it --- */
@@ -201,8 +201,8 @@ static void send_trailers_only(struct grpc_call *call)
 	n = add_status(call, number, sizeof(number), headers, n);
 	call->headers_sent = true;
 	call->delivered = true;
-	check_submitted(call, http2_submit_response(call->conn->session, call->stream_id, headers,
-						    n, NULL));
+	check_submitted(call, http2_submit_response(call->conn->pump.session, call->stream_id,
+						    headers, n, NULL));
 }
 
 static int send_trailers(struct grpc_call *call)
@@ -212,7 +212,7 @@ static int send_trailers(struct grpc_call *call)
 	size_t n = add_status(call, number, sizeof(number), trailers, 0);
 
 	call->delivered = true;
-	return nghttp2_submit_trailer(call->conn->session, call->stream_id, trailers, n);
+	return nghttp2_submit_trailer(call->conn->pump.session, call->stream_id, trailers, n);
 }
 
 static void send_headers(struct grpc_call *call)
@@ -223,8 +223,8 @@ static void send_headers(struct grpc_call *call)
 	if (call->headers_sent)
 		return;
 	call->headers_sent = true;
-	check_submitted(call, http2_submit_response(call->conn->session, call->stream_id, headers,
-						    ARRAY_SIZE(headers), &call->body));
+	check_submitted(call, http2_submit_response(call->conn->pump.session, call->stream_id,
+						    headers, ARRAY_SIZE(headers), &call->body));
 	connection_kick(call->conn);
 }
 
@@ -233,13 +233,14 @@ static void resume_body(struct grpc_call *call)
 	if (!call->deferred)
 		return;
 	call->deferred = false;
-	check_submitted(call, nghttp2_session_resume_data(call->conn->session, call->stream_id));
+	check_submitted(call,
+			nghttp2_session_resume_data(call->conn->pump.session, call->stream_id));
 	connection_kick(call->conn);
 }
 
 static bool window_is_closed(const struct grpc_call *call)
 {
-	nghttp2_session *session = call->conn->session;
+	nghttp2_session *session = call->conn->pump.session;
 
 	return nghttp2_session_get_remote_window_size(session) <= 0 ||
 	       nghttp2_session_get_stream_remote_window_size(session, call->stream_id) <= 0;
@@ -247,7 +248,7 @@ static bool window_is_closed(const struct grpc_call *call)
 
 static void reset_stream(struct grpc_call *call)
 {
-	check_submitted(call, nghttp2_submit_rst_stream(call->conn->session, NGHTTP2_FLAG_NONE,
+	check_submitted(call, nghttp2_submit_rst_stream(call->conn->pump.session, NGHTTP2_FLAG_NONE,
 							call->stream_id, NGHTTP2_CANCEL));
 	connection_kick(call->conn);
 }

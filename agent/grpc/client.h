@@ -54,7 +54,7 @@ struct grpc_client_events {
 
 int grpc_client_new(sd_event *event, const struct grpc_client_options *options,
 		    struct grpc_client **ret_client, struct err *err);
-/* Ends every call first, with CANCELLED. NULL is fine. */
+/* Ends every call first, with CANCELLED. Not from a callback of one of them. NULL is fine. */
 void grpc_client_free(struct grpc_client *client);
 
 /*

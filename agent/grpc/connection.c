@@ -18,15 +18,11 @@
 #include "agent/grpc/call_private.h"
 #include "proto/cleanup.h"
 
-#define READ_BYTES     (32u << 10)
-#define READS_PER_TURN 4
-#define WRITE_MARK_BYTES \
-	(64u << 10) /* sent in one go; SERVER_SCRATCH_BYTES has room for one frame more */
-#define WRITES_PER_TURN     16
 #define CONNECTION_WINDOW   (1 << 20)
 #define NOTICE_USEC         1000000ULL
 #define LINGER_USEC         1000000ULL
 #define TIMER_ACCURACY_USEC 1000 /* 0 would mean sd-event's 250 ms */
+#define READS_PER_TURN      4
 
 static void settle(struct connection *conn);
 
@@ -40,19 +36,29 @@ void connection_unref(struct connection *conn)
 {
 	if (!conn || --conn->refs)
 		return;
-	transport_done(&conn->tr);
+	pump_done(&conn->pump);
 	peer_done(&conn->peer);
-	free(conn->out);
 	server_unref(conn->server);
 	free(conn);
 }
 DEFINE_CLEANUP(struct connection *, connection_unref)
 
+/* What has moved since the last time, into the server's figures. */
+static void count_bytes(struct connection *conn)
+{
+	struct grpc_server_stats *stats = &conn->server->stats;
+
+	stats->received_bytes += conn->pump.received_bytes - conn->counted_received_bytes;
+	stats->sent_bytes += conn->pump.sent_bytes - conn->counted_sent_bytes;
+	conn->counted_received_bytes = conn->pump.received_bytes;
+	conn->counted_sent_bytes = conn->pump.sent_bytes;
+}
+
 /* --- dying --- */
 
 void connection_fail(struct connection *conn)
 {
-	conn->failed = true;
+	conn->pump.failed = true;
 	connection_kick(conn);
 }
 
@@ -74,19 +80,15 @@ void connection_bury(struct connection *conn)
 	if (conn->phase == CONNECTION_DEAD)
 		return;
 	conn->phase = CONNECTION_DEAD;
-	conn->failed = true;
+	conn->pump.failed = true;
 	conn->io = sd_event_source_disable_unref(conn->io);
 	conn->timer = sd_event_source_disable_unref(conn->timer);
 	conn->work = sd_event_source_disable_unref(conn->work);
 	drop_ready(conn);
 	while (!LIST_EMPTY(&conn->calls))
 		call_stream_closed(LIST_FIRST(&conn->calls), true);
-	nghttp2_session_del(conn->session);
-	conn->session = NULL;
-	transport_done(&conn->tr);
-	free(conn->out);
-	conn->out = NULL;
-	conn->n_out = conn->out_at = 0;
+	count_bytes(conn);
+	pump_done(&conn->pump);
 	LIST_REMOVE(conn, entry);
 	server->stats.connections--;
 	(void)server_ref(server);
@@ -97,7 +99,7 @@ void connection_bury(struct connection *conn)
 
 void connection_kick(struct connection *conn)
 {
-	if (conn->in_http2 || !conn->work) /* whoever called nghttp2 settles */
+	if (conn->pump.in_http2 || !conn->work) /* whoever called nghttp2 settles */
 		return;
 	(void)sd_event_source_set_enabled(conn->work, SD_EVENT_ONESHOT);
 }
@@ -201,7 +203,7 @@ static void check_keepalive(struct connection *conn, uint64_t now_usec)
 	} else if (!conn->ping_deadline_usec &&
 		   now_usec >= conn->last_read_usec + options->keepalive_usec) {
 		conn->ping_deadline_usec = now_usec + options->keepalive_timeout_usec;
-		(void)nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
+		(void)nghttp2_submit_ping(conn->pump.session, NGHTTP2_FLAG_NONE, NULL);
 	}
 }
 
@@ -219,9 +221,9 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *user)
 		give_up(conn, "takes no bytes");
 	if (is_idle(conn) && now_usec >= conn->idle_since_usec + conn->server->options.idle_usec)
 		connection_drain(conn);
-	if (!conn->failed)
+	if (!conn->pump.failed)
 		check_keepalive(conn, now_usec);
-	if (!conn->failed)
+	if (!conn->pump.failed)
 		check_calls(conn, now_usec);
 	settle(conn);
 	return 0;
@@ -229,99 +231,18 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *user)
 
 /* --- bytes out --- */
 
-/* Returns 0 when nothing waits, -EAGAIN, or the errno that ends the connection. */
-static int write_pending(struct connection *conn)
-{
-	while (conn->out_at < conn->n_out) {
-		ssize_t put = transport_write(&conn->tr, conn->out + conn->out_at,
-					      conn->n_out - conn->out_at);
-
-		if (put < 0)
-			return (int)put;
-		conn->out_at += (size_t)put;
-		conn->server->stats.sent_bytes += (uint64_t)put;
-		conn->stall_deadline_usec = 0;
-	}
-	free(conn->out);
-	conn->out = NULL;
-	conn->n_out = conn->out_at = 0;
-	return 0;
-}
-
-static int keep_pending(struct connection *conn, const uint8_t *bytes, size_t n)
-{
-	uint8_t *grown = realloc(conn->out, conn->n_out + n);
-
-	if (!grown)
-		return -ENOMEM;
-	memcpy(grown + conn->n_out, bytes, n);
-	conn->out = grown;
-	conn->n_out += n;
-	return 0;
-}
-
-/* Have nghttp2 make frames, up to a good write's worth. Returns how many bytes, or -EPIPE. */
-static ssize_t make_frames(struct connection *conn)
-{
-	uint8_t *scratch = conn->server->scratch;
-	size_t filled = 0;
-
-	while (filled < WRITE_MARK_BYTES) {
-		const uint8_t *data;
-		ssize_t n;
-
-		conn->in_http2++;
-		n = http2_send(conn->session, &data);
-		conn->in_http2--;
-		/* No frame of ours is over 16 KiB; if one were, the connection would not be worth a crash. */
-		if (n < 0 || conn->failed || (size_t)n > SERVER_SCRATCH_BYTES - filled)
-			return -EPIPE;
-		if (n == 0)
-			break;
-		memcpy(scratch + filled, data, (size_t)n);
-		filled += (size_t)n;
-	}
-	return (ssize_t)filled;
-}
-
-static int write_frames(struct connection *conn)
-{
-	uint8_t *scratch = conn->server->scratch;
-	ssize_t n = make_frames(conn);
-	ssize_t put;
-
-	if (n <= 0)
-		return n < 0 ? -EPIPE : 0;
-	put = transport_write(&conn->tr, scratch, (size_t)n);
-	if (put < 0 && put != -EAGAIN)
-		return (int)put;
-	if (put < 0)
-		put = 0;
-	conn->server->stats.sent_bytes += (uint64_t)put;
-	if (put < n)
-		return keep_pending(conn, scratch + put, (size_t)(n - put)) ?: -EAGAIN;
-	return 1;
-}
-
-/* Write while there is something to write and the socket takes it, and let others have their turn. */
 static void flush(struct connection *conn)
 {
-	int r = 0;
+	uint64_t sent_bytes = conn->pump.sent_bytes;
+	int r = pump_write(&conn->pump);
 
-	for (int i = 0; i < WRITES_PER_TURN; i++) {
-		r = write_pending(conn);
-		if (r == 0)
-			r = write_frames(conn);
-		if (r <= 0)
-			break;
-	}
+	if (conn->pump.sent_bytes != sent_bytes || r != -EAGAIN)
+		conn->stall_deadline_usec = 0;
 	if (r > 0)
-		connection_kick(conn);
+		connection_kick(conn); /* let others have their turn */
 	else if (r == -EAGAIN && !conn->stall_deadline_usec)
 		conn->stall_deadline_usec = server_now(conn->server) +
 					    conn->server->options.stall_usec;
-	else if (r < 0 && r != -EAGAIN)
-		connection_fail(conn);
 }
 
 /* --- the way out --- */
@@ -339,17 +260,17 @@ void connection_stream_closed(struct connection *conn)
 
 void connection_calm(struct connection *conn, const char *what)
 {
-	if (conn->failed || conn->phase >= CONNECTION_LINGER)
+	if (conn->pump.failed || conn->phase >= CONNECTION_LINGER)
 		return;
 	note_abuse(conn, what);
-	(void)nghttp2_session_terminate_session(conn->session, NGHTTP2_ENHANCE_YOUR_CALM);
+	(void)nghttp2_session_terminate_session(conn->pump.session, NGHTTP2_ENHANCE_YOUR_CALM);
 	conn->phase = CONNECTION_GOAWAY;
 	connection_kick(conn);
 }
 
 void connection_drain(struct connection *conn)
 {
-	if (conn->failed || conn->phase >= CONNECTION_NOTICE)
+	if (conn->pump.failed || conn->phase >= CONNECTION_NOTICE)
 		return;
 	if (conn->phase < CONNECTION_OPEN) {
 		connection_fail(conn);
@@ -359,8 +280,8 @@ void connection_drain(struct connection *conn)
 	conn->phase = CONNECTION_NOTICE;
 	conn->phase_deadline_usec = server_now(conn->server) + NOTICE_USEC;
 	connection_arm(conn, conn->phase_deadline_usec);
-	(void)nghttp2_submit_shutdown_notice(conn->session);
-	(void)nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL);
+	(void)nghttp2_submit_shutdown_notice(conn->pump.session);
+	(void)nghttp2_submit_ping(conn->pump.session, NGHTTP2_FLAG_NONE, NULL);
 	connection_kick(conn);
 }
 
@@ -368,8 +289,8 @@ void connection_notice_acked(struct connection *conn)
 {
 	conn->phase = CONNECTION_GOAWAY;
 	conn->phase_deadline_usec = 0;
-	(void)nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE,
-				    nghttp2_session_get_last_proc_stream_id(conn->session),
+	(void)nghttp2_submit_goaway(conn->pump.session, NGHTTP2_FLAG_NONE,
+				    nghttp2_session_get_last_proc_stream_id(conn->pump.session),
 				    NGHTTP2_NO_ERROR, NULL, 0);
 	connection_kick(conn);
 }
@@ -380,20 +301,12 @@ static void linger(struct connection *conn)
 	conn->phase = CONNECTION_LINGER;
 	conn->phase_deadline_usec = server_now(conn->server) + LINGER_USEC;
 	conn->stall_deadline_usec = 0;
-	transport_shutdown_write(&conn->tr);
-}
-
-static bool is_done(const struct connection *conn)
-{
-	return conn->session && conn->phase != CONNECTION_LINGER && conn->out_at == conn->n_out &&
-	       !nghttp2_session_want_read(conn->session) &&
-	       !nghttp2_session_want_write(conn->session);
+	transport_shutdown_write(&conn->pump.tr);
 }
 
 static void watch_io(struct connection *conn)
 {
-	bool pending = conn->out_at < conn->n_out && !conn->tr.write_wants_in;
-	uint32_t events = EPOLLIN | (pending || conn->tr.read_wants_out ? EPOLLOUT : 0);
+	uint32_t events = pump_events(&conn->pump);
 
 	if (events == conn->io_events)
 		return;
@@ -409,24 +322,26 @@ static void deliver_ready(struct connection *conn)
 
 		conn->ready = call->next_ready;
 		call->is_ready = false;
-		conn->in_http2++; /* as if the bytes came now: what handlers do is flushed below */
+		conn->pump
+			.in_http2++; /* as if the bytes came now: what handlers do is flushed below */
 		request_deliver_held(call);
-		conn->in_http2--;
+		conn->pump.in_http2--;
 		grpc_call_unref(call);
 	}
 }
 
 static void settle(struct connection *conn)
 {
-	if (!conn->failed && conn->session && conn->phase < CONNECTION_LINGER) {
+	count_bytes(conn);
+	if (!conn->pump.failed && conn->pump.session && conn->phase < CONNECTION_LINGER) {
 		deliver_ready(conn);
 		flush(conn);
 	}
-	if (!conn->failed && is_done(conn))
+	if (!conn->pump.failed && conn->phase != CONNECTION_LINGER && pump_is_over(&conn->pump))
 		linger(conn);
-	if (!conn->failed && conn->phase != CONNECTION_TLS)
+	if (!conn->pump.failed && conn->phase != CONNECTION_TLS)
 		watch_io(conn);
-	if (conn->failed)
+	if (conn->pump.failed)
 		connection_bury(conn);
 	else
 		arm_own(conn);
@@ -442,10 +357,10 @@ static int start_session(struct connection *conn)
 		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)options->max_header_bytes },
 	};
 
-	if (http2_server_new(conn->server->callbacks, conn, &conn->session) < 0 ||
-	    nghttp2_submit_settings(conn->session, NGHTTP2_FLAG_NONE, settings,
+	if (http2_server_new(conn->server->callbacks, conn, &conn->pump.session) < 0 ||
+	    nghttp2_submit_settings(conn->pump.session, NGHTTP2_FLAG_NONE, settings,
 				    ARRAY_SIZE(settings)) != 0 ||
-	    nghttp2_session_set_local_window_size(conn->session, NGHTTP2_FLAG_NONE, 0,
+	    nghttp2_session_set_local_window_size(conn->pump.session, NGHTTP2_FLAG_NONE, 0,
 						  CONNECTION_WINDOW) != 0)
 		return -ENOMEM;
 	conn->phase = CONNECTION_PREFACE; /* on the clock that began with accept */
@@ -457,16 +372,16 @@ static bool shake_hands(struct connection *conn)
 {
 	struct err err = { 0 };
 	bool wants_out;
-	int r = transport_shake(&conn->tr, &wants_out, &err);
+	int r = transport_shake(&conn->pump.tr, &wants_out, &err);
 
 	if (r == -EAGAIN) {
 		conn->io_events = wants_out ? EPOLLOUT : EPOLLIN;
 		if (sd_event_source_set_io_events(conn->io, conn->io_events) < 0)
-			conn->failed = true;
+			conn->pump.failed = true;
 		return false;
 	}
 	if (r == 0)
-		r = peer_learn_certificate(&conn->peer, conn->tr.ssl, &err);
+		r = peer_learn_certificate(&conn->peer, conn->pump.tr.ssl, &err);
 	if (r == 0 && start_session(conn) < 0)
 		r = err_oom(&err);
 	if (r == 0)
@@ -474,37 +389,25 @@ static bool shake_hands(struct connection *conn)
 	/* With TLS 1.3 the client learns no reason: it must be found here. */
 	server_log(conn->server, LOG_NOTICE, "%s: refused: %s", conn->peer.address, err.text);
 	conn->server->stats.connections_refused++;
-	conn->failed = true;
+	conn->pump.failed = true;
 	return false;
 }
 
-/* Returns false when there is no more for now. */
+/* Returns true if there may be more to read now. */
 static bool read_once(struct connection *conn)
 {
-	struct grpc_server *server = conn->server;
-	ssize_t n = transport_read(&conn->tr, server->scratch, READ_BYTES);
-	int r = 0;
+	bool lingers = conn->phase == CONNECTION_LINGER;
+	uint64_t received_bytes = conn->pump.received_bytes;
+	int r = pump_read(&conn->pump, lingers);
 
-	if (n == -EAGAIN)
-		return false;
-	if (n <= 0) {
-		conn->failed = true;
-		return false;
+	if (conn->pump.received_bytes != received_bytes) {
+		conn->last_read_usec = server_now(conn->server);
+		conn->ping_deadline_usec = 0;
 	}
-	server->stats.received_bytes += (uint64_t)n;
-	if (conn->phase == CONNECTION_LINGER) /* thrown away, but read */
-		return true;
-	conn->last_read_usec = server_now(server);
-	conn->ping_deadline_usec = 0;
-	conn->in_http2++;
-	r = http2_recv(conn->session, server->scratch, (size_t)n);
-	conn->in_http2--;
-	if (r < 0) {
-		server_log(server, LOG_NOTICE, "%s: closing: %s", conn->peer.address,
-			   nghttp2_strerror(r));
-		conn->failed = true;
-	}
-	return !conn->failed && (n == READ_BYTES || transport_has_more(&conn->tr));
+	if (conn->pump.http2_error)
+		server_log(conn->server, LOG_NOTICE, "%s: closing: %s", conn->peer.address,
+			   nghttp2_strerror(conn->pump.http2_error));
+	return r == 1;
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t revents, void *user)
@@ -517,7 +420,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *user)
 	}
 	for (int i = 0; i < READS_PER_TURN && read_once(conn); i++)
 		;
-	if (!conn->failed && transport_has_more(&conn->tr))
+	if (!conn->pump.failed && pump_has_more(&conn->pump))
 		connection_kick(conn);
 	settle(conn);
 	return 0;
@@ -528,9 +431,9 @@ static int on_work(sd_event_source *source, void *user)
 	struct connection *conn = user;
 
 	/* TLS may hold bytes for which no event comes. */
-	if (!conn->failed && conn->phase != CONNECTION_TLS && transport_has_more(&conn->tr))
+	if (!conn->pump.failed && conn->phase != CONNECTION_TLS && pump_has_more(&conn->pump))
 		(void)read_once(conn);
-	if (!conn->failed && transport_has_more(&conn->tr))
+	if (!conn->pump.failed && pump_has_more(&conn->pump))
 		connection_kick(conn);
 	settle(conn);
 	return 0;
@@ -543,7 +446,7 @@ static int add_sources(struct connection *conn)
 	sd_event *event = conn->server->event;
 	int r;
 
-	r = sd_event_add_io(event, &conn->io, conn->tr.fd, EPOLLIN, on_io, conn);
+	r = sd_event_add_io(event, &conn->io, conn->pump.tr.fd, EPOLLIN, on_io, conn);
 	if (r < 0)
 		return r;
 	conn->io_events = EPOLLIN;
@@ -596,7 +499,7 @@ static int prepare(struct connection *conn, const struct grpc_tls *tls, struct e
 	int on = 1;
 	int r;
 
-	r = peer_init(&conn->peer, conn->tr.fd, err);
+	r = peer_init(&conn->peer, conn->pump.tr.fd, err);
 	if (r < 0)
 		return r;
 	conn->peer.connection_id = ++server->last_connection_id;
@@ -604,10 +507,10 @@ static int prepare(struct connection *conn, const struct grpc_tls *tls, struct e
 	if (r < 0)
 		return r;
 	if (conn->peer.kind == GRPC_PEER_TLS)
-		(void)setsockopt(conn->tr.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		(void)setsockopt(conn->pump.tr.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	init_limits(conn, server_now(server));
 	conn->phase = CONNECTION_TLS;
-	r = tls ? transport_accept_tls(&conn->tr, tls) : start_session(conn);
+	r = tls ? transport_accept_tls(&conn->pump.tr, tls) : start_session(conn);
 	if (r == 0)
 		r = add_sources(conn);
 	return r < 0 ? err_oom(err) : 0;
@@ -624,13 +527,12 @@ int connection_new(struct grpc_server *server, int fd, const struct grpc_tls *tl
 	}
 	conn->refs = 1;
 	conn->server = server_ref(server);
-	transport_init(&conn->tr, fd);
+	pump_init(&conn->pump, fd, server->scratch);
 	r = prepare(conn, tls, err);
 	if (r < 0) {
 		conn->io = sd_event_source_disable_unref(conn->io);
 		conn->work = sd_event_source_disable_unref(conn->work);
 		conn->timer = sd_event_source_disable_unref(conn->timer);
-		nghttp2_session_del(conn->session);
 		return r;
 	}
 	LIST_INSERT_HEAD(&server->connections, conn, entry);

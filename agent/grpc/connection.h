@@ -15,7 +15,7 @@
 #include "agent/grpc/bucket.h"
 #include "agent/grpc/budget.h"
 #include "agent/grpc/peer_private.h"
-#include "agent/grpc/transport.h"
+#include "agent/grpc/pump.h"
 
 struct grpc_call;
 struct grpc_server;
@@ -35,20 +35,13 @@ struct connection {
 	struct grpc_server *server;
 	unsigned refs;
 	enum connection_phase phase;
-	bool failed;       /* to be buried by the loop */
-	unsigned in_http2; /* nghttp2 is on the stack */
-	struct transport tr;
-	nghttp2_session *session;
+	struct pump pump; /* failed: to be buried by the loop */
 	struct grpc_peer peer;
 
 	LIST_HEAD(, grpc_call) calls; /* whose streams are open */
 	unsigned n_streams;
 	unsigned n_calls;        /* whose handlers or streams are not over */
 	struct grpc_call *ready; /* resumed: their held bytes are to be delivered */
-
-	uint8_t *out; /* what the socket would not take yet */
-	size_t n_out;
-	size_t out_at;
 
 	sd_event_source *io;
 	sd_event_source *timer;
@@ -69,6 +62,8 @@ struct connection {
 	struct bucket small_frames; /* PRIORITY, WINDOW_UPDATE, empty DATA, refused streams */
 	size_t sent_since_credit;
 	struct budget receive_budget;
+	uint64_t counted_received_bytes;
+	uint64_t counted_sent_bytes;
 };
 
 /* Serve the accepted @fd, which is taken on success and failure; @tls NULL on a unix socket. */

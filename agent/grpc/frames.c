@@ -104,7 +104,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
 		return 0;
 	}
 	request_data(call, data, n);
-	return conn->failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	return conn->pump.failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static void on_reset(struct connection *conn)
@@ -179,7 +179,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	default:
 		break;
 	}
-	return conn->failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+	return conn->pump.failed ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int on_invalid_frame_recv(nghttp2_session *session, const nghttp2_frame *frame,

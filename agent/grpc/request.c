@@ -104,7 +104,7 @@ static void refuse_http(struct grpc_call *call, const char *status)
 	call->answered = true;
 	call->delivered = true;
 	call->code = GRPC_UNKNOWN;
-	if (http2_submit_response(call->conn->session, call->stream_id, &header, 1, NULL) < 0)
+	if (http2_submit_response(call->conn->pump.session, call->stream_id, &header, 1, NULL) < 0)
 		connection_fail(call->conn);
 }
 
@@ -309,7 +309,7 @@ static void hold(struct grpc_call *call, const uint8_t *data, size_t n)
 static void consume(struct grpc_call *call, size_t n)
 {
 	if (call->stream_id >= 0 && n &&
-	    nghttp2_session_consume_stream(call->conn->session, call->stream_id, n) != 0)
+	    nghttp2_session_consume_stream(call->conn->pump.session, call->stream_id, n) != 0)
 		connection_fail(call->conn);
 }
 

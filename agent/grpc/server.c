@@ -82,7 +82,7 @@ int grpc_server_new(sd_event *event, const struct grpc_server_options *options,
 	server->receive_budget.limit_bytes = server->options.receive_budget_bytes;
 	server->decode_budget.limit_bytes = server->options.decode_budget_bytes;
 	server->send_budget.limit_bytes = server->options.send_budget_bytes;
-	server->scratch = malloc(SERVER_SCRATCH_BYTES);
+	server->scratch = malloc(PUMP_SCRATCH_BYTES);
 	if (!server->scratch || frames_callbacks_new(&server->callbacks) < 0)
 		return err_oom(err);
 	*ret_server = take_ptr(&server);
@@ -124,8 +124,9 @@ void server_log(struct grpc_server *server, int priority, const char *fmt, ...)
 		(void)fprintf(stderr, "<%d>grpc: %s\n", priority, text);
 }
 
-const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server)
+const struct grpc_server_stats *grpc_server_stats(struct grpc_server *server)
 {
+	server->stats.receive_buffered_bytes = server->receive_budget.used_bytes;
 	return &server->stats;
 }
 

@@ -132,5 +132,5 @@ int grpc_server_drain(struct grpc_server *server, uint64_t grace_usec,
 		      void (*on_drained)(struct grpc_server *server, void *user), void *user);
 bool grpc_server_draining(const struct grpc_server *server);
 
-/* Lives as long as the server; always current. */
-const struct grpc_server_stats *grpc_server_stats(const struct grpc_server *server);
+/* As of now; the pointer lives as long as the server. */
+const struct grpc_server_stats *grpc_server_stats(struct grpc_server *server);

@@ -39,11 +39,8 @@ struct grpc_server {
 	void *on_drained_user;
 
 	void *reflection; /* of reflection.c; freed with the server */
-	uint8_t *
-		scratch; /* SERVER_SCRATCH_BYTES for reads and writes, never held across the loop */
+	uint8_t *scratch; /* PUMP_SCRATCH_BYTES for reads and writes, never held across the loop */
 };
-
-#define SERVER_SCRATCH_BYTES (96u << 10)
 
 struct grpc_server *server_ref(struct grpc_server *server);
 void server_unref(struct grpc_server *server);
