@@ -10,7 +10,8 @@
  *	arena_init(&arena, ARENA_MESSAGE_BYTES);
  *	request = wire_unpack(&berth__v1__foo__descriptor, bytes, length, &arena, &err);
  *
- * An arena points into itself: it must not be copied or moved. Not for use by several threads.
+ * With cleanup_arena, arena_init() comes before the first return. An arena points into itself: it must
+ * not be copied or moved. Not for use by several threads.
  */
 #pragma once
 

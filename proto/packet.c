@@ -209,7 +209,7 @@ int packet_send(int sock_fd, struct packet_queue *queue, const ProtobufCMessage 
 		const int *fds, size_t n_fds, struct err *err)
 {
 	size_t length = protobuf_c_message_get_packed_size(message);
-	struct packet_entry *entry;
+	struct packet_entry *entry = NULL;
 	int r;
 
 	r = check_sizes(message, length, n_fds, err);

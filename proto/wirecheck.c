@@ -312,12 +312,12 @@ int wire_check(const ProtobufCMessageDescriptor *descriptor, const void *bytes, 
 		.descriptor = descriptor,
 		.start = bytes,
 		.at = bytes,
-		.end = (const uint8_t *)bytes + length,
 		.depth = 1,
 	};
 
 	if (length == 0) /* @bytes may be NULL */
 		return 0;
+	top.end = top.start + length;
 	return check_level(&walk, &top);
 }
 

@@ -22,8 +22,8 @@ static void valid_texts_are_valid(void **state)
 		"\xef\xbf\xbf",
 		"\xf0\x90\x80\x80",
 		"\xf4\x8f\xbf\xbf",
-		"12345678\xc3\xa4"
-		"12345678",
+		("12345678\xc3\xa4"
+		 "12345678"),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
@@ -40,12 +40,12 @@ static void invalid_texts_are_not(void **state)
 		"\xc0\x80",
 		"\xc1\xbf",
 		"\xc2",
-		"\xc2"
-		"a",
+		("\xc2"
+		 "a"),
 		"\xe0\x9f\xbf",
 		"\xe0\xa0",
-		"\xe0\xa0"
-		"a",
+		("\xe0\xa0"
+		 "a"),
 		"\xed\xa0\x80",
 		"\xed\xbf\xbf",
 		"\xf0\x8f\xbf\xbf",
@@ -56,8 +56,8 @@ static void invalid_texts_are_not(void **state)
 		"\xfe",
 		"\xff",
 		"1234567\xff",
-		"12345678\xff"
-		"1234567",
+		("12345678\xff"
+		 "1234567"),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
