@@ -203,30 +203,14 @@ static int make_streams(void *context, struct err *err)
 	return birth_place_streams(&launch->birth, err);
 }
 
-/* A profile that the daemon has not seen yet: compiled here, where it delays nobody else. */
 static int find_filter(void *context, struct err *err)
 {
 	struct launch *launch = context;
 	const struct launch_spec *spec = launch->spec;
-	struct monitor_message message = { 0 };
-	int image_fd;
-	int r;
 
-	launch->assemble.process.filter = spec->filter;
-	launch->birth.setup.image_fd = spec->filter_image_fd;
-	if (spec->filter)
-		return 0;
-	r = filter_compile(&spec->filter_request, &launch->compiled, err);
-	if (r < 0)
-		return r;
-	image_fd = filter_serialize(launch->compiled, err);
-	if (image_fd < 0)
-		return image_fd;
-	(void)monitor_send(launch->birth.setup.control_fd, MONITOR_FILTER_IMAGE, &message,
-			   &image_fd, 1);
-	launch->assemble.process.filter = launch->compiled;
-	launch->birth.setup.image_fd = image_fd;
-	return 0;
+	return birth_find_filter(&launch->birth, spec->filter, spec->filter_image_fd,
+				 &spec->filter_request, &launch->compiled,
+				 &launch->assemble.process.filter, err);
 }
 
 /* ---- the process ---- */

@@ -135,6 +135,14 @@ int launch_fork(const struct launch_spec *spec, struct launched *ret, struct err
  */
 int launch_open_monitor_program(const char *path, struct err *err);
 
+/*
+ * To be called first of all by the daemon's main(): execute the running program again, from a read-only mount
+ * that exists nowhere else, so that no container that meets it as /proc/PID/exe (CVE-2019-5736) can
+ * write to its file. Returns 0 in a program that was executed so already; otherwise does not return,
+ * except with a negative errno and @err.
+ */
+int launch_protect_program(char *const argv[], struct err *err);
+
 /* A setting of a namespace, names_check_sysctl()'s: "net.ipv4.ip_forward" = "1". */
 struct launch_sysctl {
 	const char *name;
@@ -144,7 +152,7 @@ struct launch_sysctl {
 /*
  * To be called once for each workload, by a child that has entered (or was born in) the workload's
  * namespaces and is root in its user namespace, and then exits: forbids nested namespaces
- * (user.max_*_namespaces = 0 in the workload's user namespace), sets the hostname and the sysctls. Where the user
+ * (user.max_user_namespaces = 0 in the workload's user namespace), sets the hostname and the sysctls. Where the user
  * namespace is the host's (@own_users false) the first is left out, where the UTS namespace is the host's
  * @hostname must be NULL. @proc_fd is the host's /proc. System calls only.
  */

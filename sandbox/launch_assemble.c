@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proto/cleanup.h"
@@ -46,16 +44,6 @@ static int make_proc_and_sys(void *context, struct err *err)
 	return assemble->sys_fd < 0 ? assemble->sys_fd : 0;
 }
 
-/* Root of the namespace, by the system calls themselves: the C library's set every thread's ids, and
- * there are none. */
-static int become_root(struct err *err)
-{
-	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 ||
-	    syscall(SYS_setresuid, 0, 0, 0) < 0)
-		return err_set(err, ERR_INTERNAL, errno, "cannot become the workload's root: %m");
-	return 0;
-}
-
 static int join_namespaces(void *context, struct err *err)
 {
 	struct assemble *assemble = context;
@@ -67,7 +55,7 @@ static int join_namespaces(void *context, struct err *err)
 	if (r >= 0)
 		r = join(namespaces->user_fd, CLONE_NEWUSER, "user", err);
 	if (r >= 0)
-		r = become_root(err);
+		r = process_become_root(err);
 	if (r < 0)
 		return r;
 	if (assemble->attached_later) {

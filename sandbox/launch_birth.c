@@ -216,6 +216,30 @@ int birth_place_streams(struct birth *birth, struct err *err)
 
 /* ---- birth ---- */
 
+int birth_find_filter(struct birth *birth, const struct filter *known, int known_image_fd,
+		      const struct filter_request *request, struct filter **ret_compiled,
+		      const struct filter **ret_filter, struct err *err)
+{
+	struct monitor_message message = { 0 };
+	int image_fd;
+	int r;
+
+	*ret_filter = known;
+	birth->setup.image_fd = known_image_fd;
+	if (known)
+		return 0;
+	r = filter_compile(request, ret_compiled, err);
+	if (r < 0)
+		return r;
+	image_fd = filter_serialize(*ret_compiled, err);
+	if (image_fd < 0)
+		return image_fd;
+	(void)monitor_send(birth->setup.control_fd, MONITOR_FILTER_IMAGE, &message, &image_fd, 1);
+	*ret_filter = *ret_compiled;
+	birth->setup.image_fd = image_fd;
+	return 0;
+}
+
 int birth_clone(struct birth *birth, uint64_t flags, int group_fd, void (*process)(void *context),
 		void *context, struct err *err)
 {

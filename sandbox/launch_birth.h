@@ -60,6 +60,12 @@ int birth_place_streams(struct birth *birth, struct err *err);
 int birth_clone(struct birth *birth, uint64_t flags, int group_fd, void (*process)(void *context),
 		void *context, struct err *err);
 
+/* @known where the daemon has it, with its image; otherwise what @request compiles to, here, where it
+ * delays nobody else, and the daemon is sent the image. *ret_compiled is the caller's to free. */
+int birth_find_filter(struct birth *birth, const struct filter *known, int known_image_fd,
+		      const struct filter_request *request, struct filter **ret_compiled,
+		      const struct filter **ret_filter, struct err *err);
+
 /* Host's oom_score_adj of the process; a refusal is a warning. */
 void birth_set_oom_score(struct birth *birth, int oom_score_adj);
 

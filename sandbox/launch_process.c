@@ -85,6 +85,16 @@ int process_begin(struct process *process, struct err *err)
 	return 0;
 }
 
+/* Root of the namespace, by the system calls themselves: the C library's set every thread's ids, and
+ * there are none. */
+int process_become_root(struct err *err)
+{
+	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, 0, 0, 0) < 0 ||
+	    syscall(SYS_setresuid, 0, 0, 0) < 0)
+		return err_set(err, ERR_INTERNAL, errno, "cannot become the workload's root: %m");
+	return 0;
+}
+
 static void warn_limit(struct process *process, const struct identity_limit *limit, int errnum)
 {
 	struct err err = { 0 };

@@ -44,6 +44,9 @@ int process_begin(struct process *process, struct err *err);
  * permit becomes a warning. */
 int process_raise_limits(struct process *process, struct err *err);
 
+/* All ids 0, of the user namespace just joined; or of the host's. */
+int process_become_root(struct err *err);
+
 /* Inside, as the namespace's root with all capabilities: session keyring, terminal, working directory, limits. */
 int process_settle(struct process *process, struct err *err);
 

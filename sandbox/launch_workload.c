@@ -11,14 +11,6 @@
 #include "sandbox/launch.h"
 #include "sandbox/path.h"
 
-/* Files that count per user namespace what lies below it (namespaces(7), /proc/sys/user). */
-static const char *const nested[] = {
-	"sys/user/max_user_namespaces",   "sys/user/max_mnt_namespaces",
-	"sys/user/max_pid_namespaces",    "sys/user/max_net_namespaces",
-	"sys/user/max_ipc_namespaces",    "sys/user/max_uts_namespaces",
-	"sys/user/max_cgroup_namespaces", "sys/user/max_time_namespaces",
-};
-
 static int write_sysctl(int proc_fd, const char *path, const char *value, struct err *err)
 {
 	return path_write_proc(proc_fd, path, value, strlen(value), err);
@@ -31,13 +23,14 @@ static int write_sysctl(int proc_fd, const char *path, const char *value, struct
  */
 static int forbid_nested(int proc_fd, struct err *err)
 {
-	return write_sysctl(proc_fd, nested[0], "0", err);
+	return write_sysctl(proc_fd, "sys/user/max_user_namespaces", "0", err);
 }
 
 static int apply_sysctl(int proc_fd, const struct launch_sysctl *sysctl, struct err *err)
 {
 	char path[160];
 	size_t at;
+	int r;
 
 	if ((size_t)snprintf(path, sizeof(path), "sys/%s", sysctl->name) >= sizeof(path))
 		return err_set(err, ERR_INVALID, ENAMETOOLONG, "sysctl %s: its name is too long",
@@ -49,8 +42,8 @@ static int apply_sysctl(int proc_fd, const struct launch_sysctl *sysctl, struct 
 		if (path[at] == '.')
 			path[at] = '/';
 	}
-	return err_prefix(err, write_sysctl(proc_fd, path, sysctl->value, err), "sysctl %s",
-			  sysctl->name);
+	r = write_sysctl(proc_fd, path, sysctl->value, err);
+	return r < 0 ? err_prefix(err, r, "sysctl %s", sysctl->name) : 0;
 }
 
 int launch_prepare_workload(int proc_fd, bool own_users, const char *hostname,

@@ -1,0 +1,88 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "proto/cleanup.h"
+#include "sandbox/launch.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10u /* Linux 6.3; needed where vm.memfd_noexec is set, unknown before */
+#endif
+
+static int make_memory_file(void)
+{
+	int fd = memfd_create("berth-monitor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("berth-monitor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
+}
+
+static int copy_and_seal(int from_fd, int to_fd)
+{
+	struct stat st;
+	off_t done = 0;
+
+	if (fstat(from_fd, &st) < 0)
+		return -errno;
+	while (done < st.st_size) {
+		ssize_t n = sendfile(to_fd, from_fd, &done, (size_t)(st.st_size - done));
+
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -EIO;
+	}
+	if (fcntl(to_fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+		return -errno;
+	return 0;
+}
+
+int launch_open_monitor_program(const char *path, struct err *err)
+{
+	cleanup_fd int file_fd = open(path, O_RDONLY | O_CLOEXEC);
+	cleanup_fd int fd = -1;
+	int r;
+
+	if (file_fd < 0)
+		return err_set(err, ERR_INTERNAL, errno, "cannot open the monitor's program %s: %m",
+			       path);
+	fd = make_memory_file();
+	if (fd < 0)
+		return err_set(err, ERR_INTERNAL, errno, "cannot make a file in memory: %m");
+	r = copy_and_seal(file_fd, fd);
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, -r, "cannot copy the monitor's program %s: %m",
+			       path);
+	return take_fd(&fd);
+}
+
+/*
+ * A detached read-only mount of nothing but the program's file: executed from there, /proc/PID/exe leads to
+ * a mount that nobody can write through, root of the host included; and unlike a copy in memory it
+ * shares the file's pages.
+ */
+int launch_protect_program(char *const argv[], struct err *err)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY, .propagation = MS_PRIVATE };
+	cleanup_fd int fd = -1;
+	int self_fd = open("/proc/self/exe", O_RDWR | O_CLOEXEC);
+
+	/* ETXTBSY would be a writable mount's answer, EROFS is that of the mount which we look for. */
+	if (self_fd < 0 && errno == EROFS)
+		return 0;
+	if (self_fd >= 0)
+		(void)close(self_fd);
+	fd = open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_set(err, ERR_INTERNAL, errno,
+			       "cannot make a read-only mount of our own program: %m");
+	(void)syscall(SYS_execveat, fd, "", argv, environ, AT_EMPTY_PATH);
+	return err_set(err, ERR_INTERNAL, errno, "cannot execute our own program again: %m");
+}
