@@ -231,7 +231,8 @@ struct engine_session {
 	LIST_ENTRY(engine_session) link;
 	bool linked;
 	struct engine *engine;
-	uint64_t number; /* on the wire to berth-sandboxd; 0: an attachment */
+	uint64_t number; /* on the wire to berth-sandboxd */
+	bool attached;   /* Attach, not Exec */
 	uint64_t started_boot_ns;
 	uint64_t started_wall_ns;
 	bool running;

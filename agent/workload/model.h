@@ -1,0 +1,402 @@
+/*
+ * What the engine holds: for the files of this folder only.
+ *
+ * Rules that every file keeps:
+ *   - a function that comes from outside (a command, a fact, a reply, a timer) is between
+ *     engine_enter() and engine_leave(). Waiters are answered, and workloads freed, in the outermost
+ *     engine_leave() only: no answer is given in the middle of a change, and none runs into freed
+ *     memory;
+ *   - a workload's state changes in workload_set_state() only, which makes the event;
+ *   - replies are matched by (slot, instance), never by pointer: the workload may be gone by then.
+ */
+#pragma once
+
+#include "agent/sandboxlink/sandboxlink.h"
+#include "agent/store/store.h"
+#include "agent/workload/admission.h"
+#include "agent/workload/engine.h"
+#include "agent/workload/events.h"
+#include "agent/workload/fence.h"
+#include "agent/workload/host.h"
+#include "agent/workload/timer.h"
+#include "proto/page.h"
+
+#define SENTENCE_MAX 512
+
+/* Short names for what this folder says all the time. */
+#define STATE(name)  BERTH__V1__WORKLOAD_STATE__##name
+#define REASON(name) BERTH__V1__REASON__##name
+#define ROLE(name)   BERTH__V1__CONTAINER_ROLE__ROLE_##name
+
+/* A message of the engine's own, with the arena that it lives in. */
+struct spec {
+	struct arena arena;
+	Berth__V1__WorkloadSpec *message; /* canonical: see canonical.h */
+};
+
+struct record {
+	struct arena arena;
+	Berth__V1__ExitRecord *message;
+};
+
+enum container_phase {
+	CONTAINER_IDLE,      /* not launched in this attempt */
+	CONTAINER_LAUNCHING, /* berth-sandboxd was asked */
+	CONTAINER_RUNNING,   /* exec'd */
+	CONTAINER_ENDED,     /* the record holds how */
+};
+
+struct container {
+	struct workload *workload;
+	const Berth__V1__Container *spec;
+	uint32_t index;
+	enum container_phase phase;
+	uint32_t attempt; /* of its last launch; 0: none yet */
+	int32_t pid;
+	uint64_t started_wall_ns;
+	uint64_t started_boot_ns;
+	const struct container_page *page; /* mapped, or NULL */
+	bool gate_waits;                   /* launched with its gate closed */
+	bool stop_asked;
+	bool kill_asked;
+	bool after_grace; /* the kill came because the grace was over */
+	bool stuck;
+	bool failed;          /* ENDED without having been exec'd */
+	struct timer grace;   /* until the kill */
+	struct arena *launch; /* of @steps and @warnings */
+	Berth__V1__StepTime **steps;
+	size_t n_steps;
+	char **warnings;
+	size_t n_warnings;
+	struct record *last_exit;
+	/* Totals at the end of its last attempt: the page is gone by then. */
+	uint64_t log_bytes;
+	uint64_t log_dropped_bytes;
+};
+
+LIST_HEAD(waiter_list, engine_waiter);
+
+/* What a waiter waits for. */
+enum {
+	UNTIL_SETTLED = 1, /* launch: RUNNING, EXITED, BACKOFF, STUCK */
+	UNTIL_DURABLE,     /* launch with no_wait: the intent is */
+	UNTIL_ENDED,       /* stop: EXITED or STUCK */
+	UNTIL_GONE,        /* delete */
+};
+
+/* A newer generation that takes the place of what is still there. */
+struct successor {
+	struct spec *spec;
+	uint64_t generation;
+	uint64_t epoch;
+	struct charge charge;
+};
+
+struct workload {
+	struct engine *engine;
+	char id[64];
+	uint32_t slot;
+	uint64_t instance;
+	uint64_t generation;
+	uint64_t stopped_generation; /* the highest that a Stop or Delete spoke of */
+	uint64_t epoch;
+	struct spec *spec;
+	struct container *containers;
+	size_t n_containers;
+	struct charge charge;
+	struct successor *successor;
+
+	Berth__V1__WorkloadState state;
+	Berth__V1__Reason reason;
+	char sentence[SENTENCE_MAX];
+	uint64_t event_sequence;
+	uint64_t created_wall_ns;
+	uint64_t changed_wall_ns;
+	uint64_t running_boot_ns; /* when this attempt reached RUNNING; 0: not yet */
+	uint64_t next_restart_wall_ns;
+	uint32_t host_id_first;
+	uint32_t attempt;  /* of the whole workload, from 1 */
+	uint32_t restarts; /* all */
+	uint32_t tries;    /* since it last ran long enough */
+	bool created;      /* berth-sandboxd has it, or was asked to make it */
+	bool durable;      /* the intent is */
+	uint64_t intent_ticket;
+	bool waits_for_room; /* accepted, but what goes away still holds the room */
+	bool paused;
+
+	/* The end of this attempt, once it is decided. */
+	bool ending;
+	Berth__V1__Reason end_reason;
+	char end_sentence[SENTENCE_MAX];
+	bool no_restart;           /* it was asked to end: the policy does not count */
+	bool killed;               /* some container needed the kill after its grace */
+	int64_t grace_override_ms; /* -1: the containers' own */
+	bool delete_when_ended;
+	uint64_t inventory_round; /* the last one that had it */
+	bool removing;            /* ended; berth-sandboxd was asked to remove all */
+
+	struct timer backoff;
+	struct timer disconnect;
+	struct waiter_list waiters;
+	bool touched; /* since the last engine_leave() */
+	TAILQ_ENTRY(workload) touched_link;
+	TAILQ_ENTRY(workload) gone_link;
+};
+
+/* A request of several packets, or one whose reply somebody waits for. */
+struct operation {
+	LIST_ENTRY(operation) link;
+	uint64_t serial;
+	struct waiter_list waiters; /* at most one */
+	uint32_t slot;
+	uint64_t instance;
+	uint32_t replies_missing;
+	struct err err; /* the first failure */
+	void (*finish)(struct engine *engine, struct operation *op, struct workload *workload);
+	/* for UpdateResources: what becomes true when the kernel has it */
+	struct spec *spec;
+	struct charge charge;
+	struct charge charge_before;
+	uint64_t generation;
+	bool pause;
+};
+
+/* What berth-sandboxd has and the engine does not know: on its way out. */
+struct stray {
+	LIST_ENTRY(stray) link;
+	char id[64];
+	uint64_t instance;
+};
+
+/* Bands are emptied one after the other, the lowest first. */
+struct drain {
+	bool advancing;
+	bool active;
+	Berth__V1__PriorityBand band; /* the one being stopped */
+	uint64_t deadline_boot_ns;
+	uint64_t deadline_wall_ns;
+	struct timer timer;
+};
+
+struct engine {
+	struct store *store;
+	struct sandboxlink *link;
+	const struct engine_listener *listener;
+	struct timer_queue timers;
+	struct host host;
+	struct fence fence;
+	struct events events;
+	struct arena scratch; /* of the request being built */
+
+	struct workload **by_id; /* sorted */
+	size_t n_workloads;
+	size_t by_id_room;
+	struct workload **slots;
+	size_t n_slots;
+	size_t next_slot;
+	uint64_t last_instance;
+	uint64_t last_session;
+	uint64_t last_serial;
+	uint64_t last_ticket;
+	struct engine_resources capacity;
+	struct engine_resources reserve;
+	struct charge charged;
+	uint64_t last_heard_boot_ns; /* of a scheduler */
+	uint64_t start_boot_ns;
+	char version[64];
+
+	bool link_up;
+	bool ready; /* the inventory is in */
+	bool was_ready;
+	uint64_t strays_removed;
+	uint64_t inventory_round;
+	bool schedulable;
+	char unschedulable[SENTENCE_MAX];
+	struct drain drain;
+
+	LIST_HEAD(, operation) operations;
+	LIST_HEAD(, engine_session) sessions;
+	LIST_HEAD(, stray) strays;
+	TAILQ_HEAD(, workload) touched; /* waiters may be due */
+	TAILQ_HEAD(, workload) gone;    /* to be freed */
+	struct sandboxlink_listener link_listener;
+	unsigned int depth;
+};
+
+/* engine.c */
+void engine_enter(struct engine *engine);
+void engine_leave(struct engine *engine);
+void engine_refuse(struct engine_waiter *waiter, int r, const struct err *err,
+		   const struct engine_fault *fault);
+void engine_accept(struct engine_waiter *waiter, const struct workload *workload,
+		   bool already_applied);
+/* Link @waiter to @workload until what it waits for is so. */
+void engine_wait(struct workload *workload, struct engine_waiter *waiter, int until,
+		 bool already_applied);
+struct workload *engine_find_slot(struct engine *engine, uint32_t slot, uint64_t instance);
+struct workload *engine_lookup(const struct engine *engine, const char *id);
+int engine_add_workload(struct engine *engine, struct workload *workload, struct err *err);
+void engine_drop_workload(struct engine *engine, struct workload *workload);
+
+/* Among by_id: where @id is, or where the first one after it is. */
+size_t engine_position(const struct engine *engine, const char *id);
+struct charge engine_allocatable(const struct engine *engine);
+/* Its waiters are looked at in the next engine_leave(). */
+void workload_touch(struct workload *workload);
+
+/* workload.c */
+int workload_new(struct engine *engine, struct spec *spec, uint64_t generation, uint64_t epoch,
+		 struct workload **ret_workload, struct err *err);
+void workload_free(struct workload *workload);
+void workload_set_state(struct workload *workload, Berth__V1__WorkloadState state,
+			Berth__V1__Reason reason, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/* An event that changes no state. */
+void workload_event(struct workload *workload, const struct container *container,
+		    Berth__V1__Reason reason, const Berth__V1__ExitRecord *record, const char *fmt,
+		    ...) __attribute__((format(printf, 5, 6)));
+void workload_begin(struct workload *workload);   /* make the intent durable and start */
+void workload_attempt(struct workload *workload); /* start all containers once */
+void workload_bury(struct engine *engine, const char *id, uint64_t generation);
+void workload_advance(struct workload *workload); /* start what is next */
+/* This attempt ends: stop what runs, in order. Ends at once when nothing does. */
+void workload_end(struct workload *workload, Berth__V1__Reason reason, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void workload_attempt_over(struct workload *workload); /* all its containers have ended */
+void workload_finish(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
+void workload_remove(struct workload *workload); /* Delete, once it has ended */
+bool workload_is_ended(const struct workload *workload);
+bool workload_is_live(const struct workload *workload); /* some container runs or is launching */
+struct container *workload_container(const struct workload *workload, const char *name);
+void workload_put_intent(struct workload *workload, bool stop);
+void workload_drop_successor(struct workload *workload);
+/* Stop it where it has not ended, then remove it. */
+void workload_delete(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
+/* Become the successor: a new life of the same id. */
+void workload_succeed(struct workload *workload);
+void engine_start_waiting(struct engine *engine); /* those for whom there is room by now */
+
+/* command.c: what commands begin with. Each refuses @waiter and returns false when it may not go on. */
+struct command {
+	struct engine *engine;
+	struct engine_waiter *waiter;
+	const Berth__V1__Fence *fence;
+	struct engine_fault fault;
+	struct err err;
+};
+void command_begin(struct command *command, struct engine *engine, struct engine_waiter *waiter,
+		   const Berth__V1__Fence *fence);
+void command_end(struct command *command);
+/* Field violations that were collected, then the epoch. */
+bool command_passes(struct command *command);
+/* The workload @id, whose generation is not above the fence's; raises its epoch. */
+bool command_finds(struct command *command, const char *id, struct workload **ret_workload);
+/* berth-sandboxd is there. */
+bool command_reaches(struct command *command);
+void command_refuse(struct command *command, int r);
+
+/* launch.c */
+/* What a launch of @spec in @generation would do; shared with Reconcile. */
+enum launch_verdict { LAUNCH_NEW, LAUNCH_SAME, LAUNCH_REPLACE, LAUNCH_REFUSED };
+struct launch_plan {
+	enum launch_verdict verdict;
+	struct workload *workload; /* SAME, REPLACE */
+	struct spec *spec;         /* NEW, REPLACE: canonical; the plan's until it is carried out */
+	struct charge charge;
+	bool waits_for_room;
+	int r; /* REFUSED */
+};
+/* @room is what counts as taken; @promised (may be NULL) what is about to be free of that. */
+void launch_plan(struct engine *engine, const Berth__V1__WorkloadSpec *spec, uint64_t generation,
+		 const struct charge *promised, struct launch_plan *plan,
+		 struct engine_fault *fault, struct err *err);
+void launch_plan_done(struct launch_plan *plan);
+/* NEW or REPLACE. *ret_workload is the one concerned. */
+int launch_carry_out(struct engine *engine, struct launch_plan *plan, uint64_t generation,
+		     uint64_t epoch, Berth__V1__Reason reason, struct workload **ret_workload,
+		     struct err *err);
+
+/* restart.c */
+bool restart_is_due(const struct workload *workload, Berth__V1__Reason reason);
+void restart_schedule(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
+uint64_t restart_delay_ms(const Berth__V1__RestartPolicy *policy, uint32_t n);
+void restart_now(struct workload *workload);
+
+/* stop.c */
+void stop_advance(struct workload *workload);
+/* It was asked to end; a second call may only shorten. */
+void stop_workload(struct workload *workload, Berth__V1__Reason reason, int64_t grace_ms,
+		   const char *sentence);
+void stop_resend(struct workload *workload); /* the link is back */
+
+/* container.c */
+void container_launch(struct container *container);
+void container_reset(struct container *container); /* for the next attempt */
+void container_done(struct container *container);
+void container_took_started(struct container *container, const Berth__Sandbox__V1__Started *fact,
+			    int *fds, size_t n_fds);
+void container_took_failed(struct container *container, const struct err *failure,
+			   const char *step);
+void container_took_exited(struct container *container, const Berth__Sandbox__V1__Exited *fact);
+void container_forgotten(struct container *container, const char *why);
+bool container_is_live(const struct container *container);
+uint64_t container_memory_limit(const struct container *container);
+const char *container_role_name(const struct container *container);
+
+/* request.c: packets to berth-sandboxd */
+int request_create_workload(struct workload *workload, const struct sandboxlink_call *call,
+			    struct err *err);
+int request_launch(struct container *container, const struct sandboxlink_call *call,
+		   struct err *err);
+int request_open_gate(struct container *container, struct err *err);
+int request_signal(struct container *container, int signal, bool all,
+		   const struct sandboxlink_call *call, struct err *err);
+int request_kill(struct container *container, struct err *err);
+int request_kill_workload(struct engine *engine, const char *id, uint64_t instance,
+			  struct err *err);
+int request_freeze(struct workload *workload, bool frozen, const struct sandboxlink_call *call,
+		   struct err *err);
+int request_update_limits(struct workload *workload, const char *container, uint32_t attempt,
+			  const Berth__V1__Resources *change, const struct sandboxlink_call *call,
+			  struct err *err);
+int request_remove_container(struct container *container, struct err *err);
+int request_remove_workload(struct engine *engine, const char *id, uint64_t instance,
+			    bool remove_logs, const struct sandboxlink_call *call, struct err *err);
+int request_inventory(struct engine *engine, const char *after, const struct sandboxlink_call *call,
+		      struct err *err);
+
+/* operation.c */
+struct operation *operation_new(struct engine *engine, struct workload *workload,
+				struct engine_waiter *waiter,
+				void (*finish)(struct engine *, struct operation *,
+					       struct workload *));
+void operation_call(struct operation *op, struct engine *engine, struct sandboxlink_call *ret_call);
+/* The packet of the last operation_call() was not sent: @err says why. */
+void operation_unsent(struct operation *op, const struct err *err);
+/* All packets are on their way, or none could be sent: then it is answered now. */
+void operation_sent(struct engine *engine, struct operation *op);
+void operation_free(struct operation *op);
+
+/* drain.c */
+void drain_advance(struct engine *engine);
+
+/* fact.c and inventory.c: the listener of the link */
+void fact_arrived(struct engine *engine, const Berth__Sandbox__V1__Fact *fact, int *fds,
+		  size_t n_fds);
+void inventory_attach(struct engine *engine);
+void inventory_forget_strays(struct engine *engine);
+bool inventory_has_stray(const struct engine *engine, const char *id);
+void inventory_stray_exited(struct engine *engine, const char *id, uint64_t instance);
+
+/* session.c */
+void sessions_container_ended(struct container *container);
+void sessions_link_lost(struct engine *engine, const struct err *err);
+bool sessions_took_fact(struct engine *engine, const Berth__Sandbox__V1__Fact *fact);
+
+/* tail.c: the last lines of a container's log, into @record. */
+void tail_read(const char *log_dir, const char *workload, const char *container,
+	       uint64_t since_wall_ns, struct arena *arena, Berth__V1__ExitRecord *record);
+
+/* status.c */
+int status_fill_workload(const struct workload *workload, bool with_spec, struct arena *arena,
+			 Berth__V1__Workload *ret);

@@ -1,0 +1,94 @@
+/* Requests whose replies somebody waits for: the answer comes with the last reply, and is the first
+ * failure among them. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "agent/workload/canonical.h"
+#include "agent/workload/model.h"
+
+struct operation *operation_new(struct engine *engine, struct workload *workload,
+				struct engine_waiter *waiter,
+				void (*finish)(struct engine *, struct operation *,
+					       struct workload *))
+{
+	struct operation *op = calloc(1, sizeof(*op));
+
+	if (!op)
+		return NULL;
+	op->serial = ++engine->last_serial;
+	op->slot = workload->slot;
+	op->instance = workload->instance;
+	op->finish = finish;
+	op->replies_missing = 1; /* operation_sent() */
+	LIST_INIT(&op->waiters);
+	LIST_INSERT_HEAD(&op->waiters, waiter, link);
+	waiter->linked = true;
+	LIST_INSERT_HEAD(&engine->operations, op, link);
+	return op;
+}
+
+void operation_free(struct operation *op)
+{
+	LIST_REMOVE(op, link);
+	spec_free(op->spec);
+	free(op);
+}
+
+static void settle(struct engine *engine, struct operation *op, const struct err *err)
+{
+	struct workload *workload = engine_find_slot(engine, op->slot, op->instance);
+	struct engine_waiter *waiter;
+
+	if (err->kind != ERR_NONE && op->err.kind == ERR_NONE)
+		op->err = *err;
+	if (--op->replies_missing > 0)
+		return;
+	if (!workload && op->err.kind == ERR_NONE)
+		(void)err_set(&op->err, ERR_NOT_FOUND, ENOENT,
+			      "the workload ended before it was done");
+	op->finish(engine, op, workload);
+	waiter = LIST_FIRST(&op->waiters);
+	if (waiter && op->err.kind == ERR_NONE)
+		engine_accept(waiter, workload, false);
+	else if (waiter)
+		engine_refuse(waiter, op->err.errnum > 0 ? -op->err.errnum : -EIO, &op->err, NULL);
+	operation_free(op);
+}
+
+static void on_reply(void *userdata, const struct sandboxlink_call *call,
+		     struct sandboxlink_reply *reply)
+{
+	struct engine *engine = userdata;
+	struct operation *op;
+
+	LIST_FOREACH (op, &engine->operations, link)
+		if (op->serial == call->key[0])
+			break;
+	if (!op)
+		return;
+	engine_enter(engine);
+	settle(engine, op, reply->err);
+	engine_leave(engine);
+}
+
+void operation_call(struct operation *op, struct engine *engine, struct sandboxlink_call *ret_call)
+{
+	op->replies_missing++;
+	*ret_call = (struct sandboxlink_call){ .done = on_reply,
+					       .userdata = engine,
+					       .key = { op->serial } };
+}
+
+void operation_unsent(struct operation *op, const struct err *err)
+{
+	op->replies_missing--;
+	if (op->err.kind == ERR_NONE)
+		op->err = *err;
+}
+
+void operation_sent(struct engine *engine, struct operation *op)
+{
+	const struct err none = { 0 };
+
+	settle(engine, op, &none);
+}
