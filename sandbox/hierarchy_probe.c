@@ -75,6 +75,33 @@ static bool band_has(const struct hierarchy *hierarchy, enum hierarchy_controlle
 	return group_file_exists(hierarchy->mounts[where].base_fd, path);
 }
 
+/*
+ * memory.low protects no more than each group above does. Up to <base> that is taken care of
+ * (taskgroup_protection.c), and <base> too unless it is a unit's; what lies above is the operator's.
+ */
+static void probe_protection(struct hierarchy *hierarchy, struct hierarchy_feature *feature)
+{
+	const char *mount = hierarchy->mounts[hierarchy->where[CONTROLLER_MEMORY]].path;
+	bool skip = !hierarchy->delegated;
+	char path[512], *slash;
+
+	(void)snprintf(path, sizeof(path), "%s", hierarchy->base);
+	for (; (slash = strrchr(path, '/')) != NULL; *slash = '\0', skip = false) {
+		char file[1024];
+		uint64_t low = 0;
+
+		(void)snprintf(file, sizeof(file), "%s%s/memory.low", mount, path);
+		if (!path[0] || skip || (group_file_read_u64(AT_FDCWD, file, &low) == 0 && low > 0))
+			continue;
+		feature->supported = false;
+		(void)snprintf(
+			feature->sentence, sizeof(feature->sentence),
+			"memory_low_bytes is refused: cgroup %.100s above it protects nothing (MemoryLow= in its unit)",
+			path);
+		return;
+	}
+}
+
 static void probe_files(struct hierarchy *hierarchy)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(file_features); i++) {
@@ -83,7 +110,11 @@ static void probe_files(struct hierarchy *hierarchy)
 									       : row->v1_file;
 		bool has = band_has(hierarchy, row->controller, file);
 
-		say(add_feature(hierarchy, row->name, has), has ? file : row->without);
+		struct hierarchy_feature *feature = add_feature(hierarchy, row->name, has);
+
+		say(feature, has ? file : row->without);
+		if (has && strcmp(row->name, "cgroup.memory.low") == 0)
+			probe_protection(hierarchy, feature);
 	}
 }
 

@@ -274,6 +274,31 @@ static int remove_group(const struct hierarchy *hierarchy, const char *path, str
 	return busy;
 }
 
+/* systemd does not use v1's cpuset and freezer: a unit's path in them was made here, to its root. */
+static int remove_foreign_base(const struct hierarchy *hierarchy, struct err *err)
+{
+	const uint32_t not_systemds = 1u << CONTROLLER_CPUSET | 1u << CONTROLLER_FREEZER;
+
+	for (size_t i = 0; i < hierarchy->mount_count; i++) {
+		const struct hierarchy_mount *mount = &hierarchy->mounts[i];
+		char path[512];
+		int r = 0;
+
+		if (mount->v2 || (mount->in_use & ~not_systemds))
+			continue;
+		(void)snprintf(path, sizeof(path), "%s", hierarchy->base + 1);
+		while (r == 0 && path[0]) {
+			char *slash = strrchr(path, '/');
+
+			r = lcg_remove(hierarchy, path, i, err);
+			*(slash ? slash : path) = '\0';
+		}
+		if (r < 0 && r != -EBUSY)
+			return r;
+	}
+	return 0;
+}
+
 int hierarchy_remove_if_empty(const struct hierarchy *hierarchy, struct err *err)
 {
 	int busy = 0, r;
@@ -281,18 +306,19 @@ int hierarchy_remove_if_empty(const struct hierarchy *hierarchy, struct err *err
 	for (size_t i = ARRAY_SIZE(tree); i-- > 0;) {
 		cleanup_free char *path = NULL;
 
-		/* A unit's processes are in its supervisor group; systemd removes both. */
-		if (hierarchy->delegated && strcmp(tree[i].name, HIERARCHY_SUPERVISOR) == 0)
-			continue;
 		if (tree_path(hierarchy, tree[i].name, &path) < 0)
 			return err_oom(err);
 		r = remove_group(hierarchy, path, err);
 		if (r < 0 && r != -EBUSY)
 			return r;
-		if (r < 0)
+		/* A unit's processes are in its supervisor group; systemd removes both. */
+		if (r < 0 &&
+		    !(hierarchy->delegated && strcmp(tree[i].name, HIERARCHY_SUPERVISOR) == 0))
 			busy = r;
 	}
-	if (busy || hierarchy->delegated)
+	if (busy)
 		return busy;
+	if (hierarchy->delegated)
+		return remove_foreign_base(hierarchy, err);
 	return remove_group(hierarchy, hierarchy->base + 1, err);
 }

@@ -285,6 +285,8 @@ int taskgroup_create(const struct hierarchy *hierarchy, const char *path,
 		r = write_limits(group, limits, err);
 	if (r == 0)
 		r = enable_for_containers(group, err);
+	if (r == 0 && limits->memory_low_bytes != TASKGROUP_UNSET)
+		r = taskgroup_protect_above(group, err);
 	if (r < 0) {
 		unmake_dirs(group);
 		return r;
@@ -339,6 +341,7 @@ int taskgroup_attach(const struct taskgroup *group, pid_t pid, struct err *err)
 
 int taskgroup_remove(const struct taskgroup *group, struct err *err)
 {
+	bool was_protected = taskgroup_is_protected(group);
 	char path[1024];
 	int busy = 0;
 
@@ -356,6 +359,8 @@ int taskgroup_remove(const struct taskgroup *group, struct err *err)
 		if (r < 0)
 			busy = r;
 	}
+	if (was_protected && !busy)
+		return taskgroup_protect_above(group, err);
 	return busy;
 }
 

@@ -37,3 +37,11 @@ struct taskgroup_v1_memory {
  */
 void taskgroup_translate(const struct hierarchy *hierarchy, const struct taskgroup_limits *limits,
 			 const struct taskgroup_v1_memory *memory, struct settings *ret_settings);
+
+/* taskgroup_protection.c */
+
+/* Have the groups above protect as much memory as those below them ask for. Needs v2. */
+int taskgroup_protect_above(const struct taskgroup *group, struct err *err);
+
+/* Whether the group has memory.low above 0. */
+bool taskgroup_is_protected(const struct taskgroup *group);

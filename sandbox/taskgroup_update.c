@@ -159,6 +159,11 @@ int taskgroup_update(const struct taskgroup *group, const struct taskgroup_limit
 		return r;
 	taskgroup_translate(group->hierarchy, limits, &memory, &settings);
 	r = write_all(group, &settings, old, err);
+	if (r == 0 && limits->memory_low_bytes != TASKGROUP_UNSET) {
+		r = taskgroup_protect_above(group, err);
+		if (r < 0)
+			(void)set_back(group, &settings, settings.count, old);
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(old); i++)
 		free(old[i]);
 	return r;

@@ -266,6 +266,48 @@ static void what_the_layout_cannot_enforce_is_refused_by_name(void **state)
 	assert_non_null(strstr(err.text, "memory_high_bytes"));
 }
 
+static uint64_t low_of(const char *path)
+{
+	const struct hierarchy_mount *mount =
+		&hierarchy->mounts[hierarchy->where[CONTROLLER_MEMORY]];
+	char file[TASKGROUP_PATH_MAX + 16];
+	uint64_t low = 0;
+
+	(void)snprintf(file, sizeof(file), "%s/memory.low", path);
+	assert_int_equal(group_file_read_u64(mount->base_fd, file, &low), 0);
+	return low;
+}
+
+static void protected_memory_is_protected_from_the_base_down(void **state)
+{
+	struct taskgroup_limits limits;
+	struct pair first, second;
+	struct err err = { 0 };
+
+	if (!hierarchy_feature(hierarchy, "cgroup.memory.low")->supported) {
+		print_message("  not here: %s\n",
+			      hierarchy_feature(hierarchy, "cgroup.memory.low")->sentence);
+		skip();
+	}
+	taskgroup_limits_init(&limits);
+	limits.memory_low_bytes = 8 * MIB;
+	make_pair(&limits, &first);
+	make_pair(&limits, &second);
+	assert_int_equal(low_of(taskgroup_name(first.workload)), 8 * MIB);
+	assert_int_equal(low_of("workloads/production"), 16 * MIB);
+	assert_int_equal(low_of("workloads"), 16 * MIB);
+	limits.memory_low_bytes = 4 * MIB;
+	must(taskgroup_update(first.container, &limits, &err));
+	assert_int_equal(low_of("workloads/production"), 16 * MIB); /* a workload's never shrinks */
+	if (!hierarchy->delegated)
+		assert_int_equal(low_of("."), 16 * MIB);
+	end_pair(&first);
+	assert_int_equal(low_of("workloads"), 8 * MIB);
+	end_pair(&second);
+	assert_int_equal(low_of("workloads/production"), 0);
+	assert_int_equal(low_of("workloads"), 0);
+}
+
 static int touch_64_mib(void *argument)
 {
 	char *memory = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -857,6 +899,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_restart_keeps_what_runs),
 		cmocka_unit_test(limits_stand_in_the_kernels_files),
 		cmocka_unit_test(what_the_layout_cannot_enforce_is_refused_by_name),
+		cmocka_unit_test(protected_memory_is_protected_from_the_base_down),
 		cmocka_unit_test(beyond_its_memory_a_process_is_killed_and_that_is_known),
 		cmocka_unit_test(forks_stop_at_the_limit),
 		cmocka_unit_test(the_cpu_quota_stretches_work),
