@@ -195,10 +195,12 @@ static int take_container_option(struct run_spec *run, int option, char *value)
 		container->root->directory = value;
 		return 0;
 	case 'i':
-		run->interactive = container->stdin = true;
+		container->stdin = true;
+		run->interactive = true;
 		return 0;
 	case 't':
-		run->tty = container->tty = true;
+		container->tty = true;
+		run->tty = true;
 		return 0;
 	case 'e':
 		return labels_add(&run->env, value, &run->arena) < 0 ? CLI_USAGE : 0;
