@@ -93,14 +93,15 @@ int monitors_group_path(const struct container *container, char path[static TASK
 	return taskgroup_path(path, workload->band, above, own, err);
 }
 
-/* The group by its name and what the monitor says it is, so that it is the one that was made. */
-static void open_group(struct container *container)
+void monitors_open_group(struct container *container)
 {
 	struct log_about about = about_container(container);
 	char path[TASKGROUP_PATH_MAX];
 	struct err err = { 0 };
-	int r = monitors_group_path(container, path, &err);
+	int r = container->group ? -EALREADY : monitors_group_path(container, path, &err);
 
+	if (r == -EALREADY)
+		return;
 	if (r == 0)
 		r = taskgroup_open(container->monitor.host->hierarchy, path, TASKGROUP_CONTAINER,
 				   container->group_id, &container->group, &err);
@@ -147,7 +148,7 @@ static void on_started(struct monitor *monitor, struct incoming *in)
 	}
 	container->state = PAGE_RUNNING;
 	container->group_id = started->group_id;
-	open_group(container);
+	monitors_open_group(container);
 	facts_started(container, started);
 	write_record(container);
 }
@@ -211,12 +212,14 @@ static void on_denied(struct monitor *monitor, struct incoming *in)
 
 static void on_filter_image(struct monitor *monitor, struct incoming *in)
 {
-	struct filter_request request;
 	struct log_about about = about_container(monitor->container);
+	struct filter_request request;
 	struct err err = { 0 };
 
-	if (in->n_fds == 1 &&
-	    filter_cache_put(monitor->host->filters, &request, take_fd(&in->fds[0]), &err) < 0)
+	if (in->n_fds != 1)
+		return;
+	settings_filter_request(&monitor->container->settings, &request);
+	if (filter_cache_put(monitor->host->filters, &request, take_fd(&in->fds[0]), &err) < 0)
 		log_failure(LOG_WARNING, &about, &err);
 }
 

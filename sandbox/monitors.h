@@ -35,3 +35,7 @@ void monitors_session_cut_off(struct session *session, const char *why);
  * checked when they came. */
 int monitors_group_path(const struct container *container, char path[static TASKGROUP_PATH_MAX],
 			struct err *err);
+
+/* Open the container's group by its name, if it is the one that container->group_id says. A failure is
+ * told in the log, and container->group stays NULL. */
+void monitors_open_group(struct container *container);

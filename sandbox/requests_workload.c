@@ -1,26 +1,17 @@
 /* Requests about whole workloads: CreateWorkload, Freeze, RemoveWorkload. */
 #include <errno.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "proto/log.h"
 #include "proto/names.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
 #include "sandbox/launch.h"
+#include "sandbox/prepare.h"
 #include "sandbox/record.h"
 #include "sandbox/removal.h"
 #include "sandbox/requests_limits.h"
 #include "sandbox/sandboxd.h"
 
-#define SYSCTLS_MAX         32
-#define PREPARE_TIMEOUT_MS  5000
+#define SYSCTLS_MAX         PREPARE_SYSCTLS_MAX
 #define FREEZE_LOOK_USEC    (10ULL * 1000)
 #define FREEZE_TIMEOUT_USEC (10000ULL * 1000)
 
@@ -102,64 +93,15 @@ static int make_volumes(struct sandboxd *host, struct workload *workload,
 	return 0;
 }
 
-struct verdict {
-	int r;
-	struct err err;
-};
-
-/* In a child: root of the host until the last setns(2), root of the workload from then on. */
-static int enter_and_prepare(const struct sandboxd *host, const struct workload *workload,
-			     const char *hostname, const struct launch_sysctl *sysctls, size_t n,
-			     struct err *err)
-{
-	const struct namespace_set *set = &workload->namespaces;
-
-	if (setns(set->uts_fd, CLONE_NEWUTS) < 0 || setns(set->ipc_fd, CLONE_NEWIPC) < 0 ||
-	    (set->net_fd >= 0 && setns(set->net_fd, CLONE_NEWNET) < 0) ||
-	    (set->user_fd >= 0 && (setns(set->user_fd, CLONE_NEWUSER) < 0 ||
-				   setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)))
-		return err_set(err, ERR_INTERNAL, errno, "cannot enter the new namespaces: %m");
-	return launch_prepare_workload(host->proc_fd, set->user_fd >= 0, hostname, sysctls, n, err);
-}
-
-/* The namespaces' own settings are written from inside, by a child that ends at once. */
 static int prepare_namespaces(const struct sandboxd *host, const struct workload *workload,
 			      const Berth__Sandbox__V1__CreateWorkload *wish, struct err *err)
 {
-	const char *hostname = wish->hostname[0] ? wish->hostname : workload->id;
 	struct launch_sysctl sysctls[SYSCTLS_MAX];
-	struct verdict verdict = { 0 };
-	cleanup_fd int ours = -1;
-	struct pollfd ready;
-	int pair[2];
-	pid_t pid;
 
 	for (size_t i = 0; i < wish->n_sysctls; i++)
 		sysctls[i] = (struct launch_sysctl){ wish->sysctls[i]->key,
 						     wish->sysctls[i]->value };
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_set(err, ERR_EXHAUSTED, errno, "cannot make a socket: %m");
-	ours = pair[0];
-	pid = fork();
-	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		verdict.r = enter_and_prepare(host, workload, hostname, sysctls, wish->n_sysctls,
-					      &verdict.err);
-		_exit(send(pair[1], &verdict, sizeof(verdict), MSG_NOSIGNAL) < 0);
-	}
-	(void)close(pair[1]);
-	if (pid < 0)
-		return err_set(err, ERR_EXHAUSTED, errno, "cannot fork: %m");
-	ready = (struct pollfd){ .fd = ours, .events = POLLIN };
-	if (poll(&ready, 1, PREPARE_TIMEOUT_MS) != 1 ||
-	    recv(ours, &verdict, sizeof(verdict), 0) != sizeof(verdict)) {
-		(void)kill(pid, SIGKILL); /* not collected yet, so that the number is still its */
-		return err_set(err, ERR_INTERNAL, EIO,
-			       "the child that prepares the namespaces did not answer");
-	}
-	if (verdict.r < 0)
-		*err = verdict.err;
-	return verdict.r;
+	return prepare_namespaces_of(host, workload, wish->hostname, sysctls, wish->n_sysctls, err);
 }
 
 static int write_record(struct sandboxd *host, struct workload *workload,

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include <systemd/sd-event.h>
@@ -42,4 +43,5 @@ struct sandboxd {
 	uid_t agent_uid;
 	gid_t agent_gid; /* of berthd, which reads the log files */
 	char boot_id[40];
+	bool stopping;
 };

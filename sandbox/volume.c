@@ -124,16 +124,28 @@ static int append(struct volumes *volumes, const struct volume_wish *wish, int *
 	return 0;
 }
 
-static void unmount(int run_fd, const char *name)
+static void unmount_place(int run_fd, const char *place)
 {
 	char path[PLACE_MAX + 32];
-	char place[PLACE_MAX];
 
 	/* umount2(2) takes names only. The directory is one that only root can write to. */
-	place_of(name, place);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", run_fd, place);
 	(void)umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 	(void)unlinkat(run_fd, place, AT_REMOVEDIR);
+}
+
+static void unmount(int run_fd, const char *name)
+{
+	char place[PLACE_MAX];
+
+	place_of(name, place);
+	unmount_place(run_fd, place);
+}
+
+void volume_discard(int run_fd, const char *place)
+{
+	if (strncmp(place, "volume-", strlen("volume-")) == 0 && strlen(place) < PLACE_MAX)
+		unmount_place(run_fd, place);
 }
 
 int volumes_add(struct volumes *volumes, const struct policy *policy, int run_fd, uint32_t id_first,
