@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -538,6 +539,50 @@ static void a_half_made_group_can_be_opened_and_removed(void **state)
 	taskgroup_free(found);
 }
 
+static int make_use_and_remove(void *argument)
+{
+	char path[TASKGROUP_PATH_MAX];
+	struct taskgroup_limits limits;
+	struct taskgroup *group = NULL;
+	struct err err = { 0 };
+	pid_t pid;
+	int r;
+
+	taskgroup_limits_init(&limits);
+	limits.pids_max = 10;
+	if (taskgroup_path(path, BAND_PRODUCTION, argument, "app.2", &err) < 0 ||
+	    taskgroup_create(hierarchy, path, TASKGROUP_CONTAINER, &limits, &group, &err) < 0)
+		return 1;
+	pid = start(group, run_forever, NULL);
+	limits.pids_max = 20;
+	if (taskgroup_update(group, &limits, &err) < 0)
+		return 2;
+	do
+		r = taskgroup_kill(group, &err);
+	while (r == 0 && taskgroup_wait(group, TASKGROUP_EMPTY, 100) == -ETIME);
+	if (r < 0 || waitpid(pid, NULL, 0) != pid || taskgroup_remove(group, &err) != 0)
+		return 3;
+	taskgroup_free(group);
+	return 0;
+}
+
+/* libcgroup was initialised by the parent only. */
+static void a_forked_monitor_can_do_all_of_it(void **state)
+{
+	struct pair pair;
+	char name[32];
+	pid_t pid;
+
+	make_pair(NULL, &pair);
+	(void)snprintf(name, sizeof(name), "w%u.1", group_count);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(make_use_and_remove(name));
+	assert_int_equal(end_of(pid).si_status, 0);
+	end_pair(&pair);
+}
+
 /* ---- changing limits ----------------------------------------------------------------------- */
 
 static void limits_go_up_and_down(void **state)
@@ -793,59 +838,70 @@ static void telemetry_reads_by_the_directories(void **state)
 
 /* ---- devices ------------------------------------------------------------------------------- */
 
+/* null may be all, full may be made, and all else nothing: of what opens without any privilege. */
+static const struct device_rule two_devices[] = {
+	{ 'c', DEVICE_READ | DEVICE_WRITE | DEVICE_MKNOD, 1, 3 },
+	{ 'c', DEVICE_MKNOD, 1, 7 },
+};
+
 static int try_devices(void *argument)
 {
-	char null[256], kmsg[256], made[256];
-	const char *dir = argument;
-
-	(void)snprintf(null, sizeof(null), "%s/null", dir);
-	(void)snprintf(kmsg, sizeof(kmsg), "%s/kmsg", dir);
-	(void)snprintf(made, sizeof(made), "%s/made", dir);
-	if (open(null, O_RDWR | O_CLOEXEC) < 0)
+	if (fchdir(*(int *)argument) < 0 || open("null", O_RDWR | O_CLOEXEC) < 0)
 		return 1;
-	if (open(kmsg, O_RDONLY | O_CLOEXEC) >= 0)
+	if (open("zero", O_RDONLY | O_CLOEXEC) >= 0)
 		return 2;
 	if (errno != EPERM)
 		return 3;
-	if (mknod(made, S_IFCHR | 0600, makedev(1, 11)) == 0 || errno != EPERM)
+	if (mknod("made", S_IFCHR | 0600, makedev(1, 5)) == 0 || errno != EPERM)
 		return 4;
-	if (mknod(made, S_IFCHR | 0600, makedev(1, 5)) < 0)
+	if (mknod("made", S_IFCHR | 0600, makedev(1, 7)) < 0)
 		return 5;
-	return 0;
+	return open("made", O_RDONLY | O_CLOEXEC) < 0 && errno == EPERM ? 0 : 6;
 }
 
 static void devices_that_are_not_allowed_do_not_open(void **state)
 {
-	static const char *const names[] = { "null", "kmsg", "made" };
-	char dir[] = "/var/tmp/berth-test-XXXXXX", path[256];
+	static const char *const names[] = { "null", "zero", "made" };
+	char path[] = "/var/tmp/berth-test-XXXXXX";
 	cleanup(device_filters_free_p) struct device_filters *filters = NULL;
+	cleanup_fd int dir = -1;
 	struct err err = { 0 };
 	struct pair pair;
 	siginfo_t info;
 
-	assert_non_null(mkdtemp(dir));
-	(void)snprintf(path, sizeof(path), "%s/null", dir);
-	assert_int_equal(mknod(path, S_IFCHR | 0600, makedev(1, 3)), 0);
-	(void)snprintf(path, sizeof(path), "%s/kmsg", dir);
-	assert_int_equal(mknod(path, S_IFCHR | 0600, makedev(1, 11)), 0);
+	assert_non_null(mkdtemp(path));
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(mknodat(dir, "null", S_IFCHR | 0600, makedev(1, 3)), 0);
+	assert_int_equal(mknodat(dir, "zero", S_IFCHR | 0600, makedev(1, 5)), 0);
 
 	must(device_filters_new(&filters, &err));
-	must(device_filters_prepare(filters, hierarchy, device_filter_default,
-				    device_filter_default_count, &err));
+	must(device_filters_prepare(filters, hierarchy, two_devices, ARRAY_SIZE(two_devices),
+				    &err));
 	make_pair(NULL, &pair);
-	info = end_of(start(pair.container, try_devices, dir));
-	assert_int_equal(info.si_status, 2); /* without a filter kmsg opens */
-	must(device_filters_apply(filters, hierarchy, pair.container, device_filter_default,
-				  device_filter_default_count, &err));
-	info = end_of(start(pair.container, try_devices, dir));
+	info = end_of(start(pair.container, try_devices, &dir));
+	assert_int_equal(info.si_status, 2); /* without a filter zero opens */
+	must(device_filters_apply(filters, hierarchy, pair.container, two_devices,
+				  ARRAY_SIZE(two_devices), &err));
+	info = end_of(start(pair.container, try_devices, &dir));
 	assert_int_equal(info.si_code, CLD_EXITED);
 	assert_int_equal(info.si_status, 0);
 	end_pair(&pair);
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-		assert_int_equal(unlink(path), 0);
-	}
-	assert_int_equal(rmdir(dir), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		assert_int_equal(unlinkat(dir, names[i], 0), 0);
+	assert_int_equal(rmdir(path), 0);
+}
+
+static void the_default_list_loads(void **state)
+{
+	cleanup(device_filters_free_p) struct device_filters *filters = NULL;
+	struct err err = { 0 };
+	struct pair pair;
+
+	must(device_filters_new(&filters, &err));
+	make_pair(NULL, &pair);
+	must(device_filters_apply(filters, hierarchy, pair.container, device_filter_default,
+				  device_filter_default_count, &err));
+	end_pair(&pair);
 }
 
 /* ---- the end ------------------------------------------------------------------------------- */
@@ -853,12 +909,26 @@ static void devices_that_are_not_allowed_do_not_open(void **state)
 /* NULL: one of the test's own. "unit": that which systemd delegated to the test's unit. */
 static const char *wanted_base;
 
+static int open_descriptors;
+
+static int count_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int count = 0;
+
+	while (dir && readdir(dir))
+		count++;
+	(void)closedir(dir);
+	return count;
+}
+
 static int set_up(void **state)
 {
 	char base[64];
 	struct hierarchy_options options = { .base = base, .trust_base = true };
 	struct err err = { 0 };
 
+	open_descriptors = count_descriptors();
 	(void)snprintf(base, sizeof(base), "/berth-test-%d", (int)getpid());
 	if (wanted_base) {
 		options.base = strcmp(wanted_base, "unit") == 0 ? NULL : wanted_base;
@@ -887,6 +957,11 @@ static int tear_down(void **state)
 		}
 	}
 	hierarchy_free(hierarchy);
+	if (count_descriptors() != open_descriptors) {
+		print_error("%d descriptors were open, now %d\n", open_descriptors,
+			    count_descriptors());
+		r = -1;
+	}
 	return r;
 }
 
@@ -909,6 +984,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_process_is_in_the_group_in_every_hierarchy),
 		cmocka_unit_test(an_opened_group_is_the_recorded_one_or_none),
 		cmocka_unit_test(a_half_made_group_can_be_opened_and_removed),
+		cmocka_unit_test(a_forked_monitor_can_do_all_of_it),
 		cmocka_unit_test(limits_go_up_and_down),
 		cmocka_unit_test(a_change_that_fails_half_way_is_taken_back),
 		cmocka_unit_test(memory_in_use_cannot_be_taken_away),
@@ -919,6 +995,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(that_a_group_is_empty_is_told),
 		cmocka_unit_test(telemetry_reads_by_the_directories),
 		cmocka_unit_test(devices_that_are_not_allowed_do_not_open),
+		cmocka_unit_test(the_default_list_loads),
 	};
 
 	if (geteuid() != 0) {
