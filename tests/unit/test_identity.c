@@ -39,6 +39,7 @@ static void write_usual_files(void)
 {
 	static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
 				     "broken line\n"
+				     "app:x:66:66::/:/bin/sh:more\n"
 				     "app:x:1000:1001:App,,,:/srv/app:/bin/sh\n"
 				     "huge:x:70000:0::/:\n"
 				     "badhome:x:7:7::/a\tb:/bin/sh\n"
