@@ -43,8 +43,9 @@ int binary_decode(const char *text, size_t n, uint8_t **ret_bytes, size_t *ret_n
 		return -ENOMEM;
 	memcpy(padded, text, n);
 	memset(padded + n, '=', rounded - n);
-	/* EVP_DecodeBlock counts what the padding stands for as zero bytes, and skips white space. */
-	if (memchr(text, ' ', n) ||
+	/* EVP_DecodeBlock counts what the padding stands for as zero bytes, wherever it is, and skips
+	 * white space. */
+	if (memchr(text, ' ', n) || memchr(text, '=', n) ||
 	    EVP_DecodeBlock(bytes, padded, (int)rounded) != (int)(rounded / 4 * 3))
 		return -EBADMSG;
 	*ret_n = n * 3 / 4;

@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 struct bucket {
-	uint32_t burst;      /* tokens when full */
-	uint32_t per_second; /* refill */
-	uint64_t millitokens;
+	uint32_t burst;       /* tokens when full */
+	uint32_t per_second;  /* refill */
+	uint64_t microtokens; /* exact: a microsecond earns per_second of them */
 	uint64_t updated_usec;
 };
 

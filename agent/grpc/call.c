@@ -18,7 +18,8 @@
 #include "proto/cleanup.h"
 #include "proto/utf8.h"
 
-#define MESSAGE_TEXT_MAX 768 /* with details at their most, the trailers still fit in 8 KiB */
+#define CLOSED_WINDOW_USEC 1000000ULL /* for a peer that takes nothing to hear of a failure */
+#define MESSAGE_TEXT_MAX   768 /* with details at their most, the trailers still fit in 8 KiB */
 
 static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t n,
 			 unsigned *ret_flags, void *user);
@@ -257,6 +258,7 @@ void call_answer(struct grpc_call *call, enum grpc_code code, const char *messag
 		 const struct grpc_details *details)
 {
 	struct grpc_server *server = call->conn->server;
+	uint64_t patience_usec;
 
 	if (call->answered)
 		return;
@@ -267,12 +269,13 @@ void call_answer(struct grpc_call *call, enum grpc_code code, const char *messag
 	if (!is_reachable(call))
 		return;
 	keep_status(call, message, details);
-	call->stall_deadline_usec = server_now(server) + server->options.stall_usec;
+	/* Trailers queue behind a body that nghttp2 does not ask for while a window is closed. */
+	patience_usec = code != GRPC_OK && window_is_closed(call) ? CLOSED_WINDOW_USEC
+								  : server->options.stall_usec;
+	call->stall_deadline_usec = server_now(server) + patience_usec;
 	connection_arm(call->conn, call->stall_deadline_usec);
 	if (!call->headers_sent && !call->outbox.first)
 		send_trailers_only(call);
-	else if (code != GRPC_OK && window_is_closed(call))
-		reset_stream(call); /* trailers queue behind a body that nghttp2 will not ask for */
 	else if (!call->headers_sent)
 		send_headers(call);
 	else

@@ -83,7 +83,7 @@ static void settle(struct client_link *link)
 
 	if (link->phase == LINK_OPEN && !link->pump.failed) {
 		deliver_ready(link);
-		if (pump_write(&link->pump) > 0)
+		if (pump_write(&link->pump) > 0 || link->ready)
 			client_link_kick(link);
 	}
 	if (link->pump.failed || (link->phase == LINK_OPEN && pump_is_over(&link->pump))) {

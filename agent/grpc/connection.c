@@ -336,6 +336,8 @@ static void settle(struct connection *conn)
 	if (!conn->pump.failed && conn->pump.session && conn->phase < CONNECTION_LINGER) {
 		deliver_ready(conn);
 		flush(conn);
+		if (conn->ready) /* resumed by a writer that was asked just now */
+			connection_kick(conn);
 	}
 	if (!conn->pump.failed && conn->phase != CONNECTION_LINGER && pump_is_over(&conn->pump))
 		linger(conn);
