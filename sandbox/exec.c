@@ -323,7 +323,7 @@ static int session_monitor(const void *context, int control_fd)
 	size_t done = 0;
 	int r;
 
-	session.process.low_fd = open("/", O_PATH | O_CLOEXEC);
+	session.process.low_fd = launch_low_fd();
 	(void)snprintf(session.what, sizeof(session.what), "%s/%s exec %llu",
 		       session.spec->workload, session.spec->container,
 		       (unsigned long long)session.spec->session);

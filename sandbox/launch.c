@@ -358,8 +358,7 @@ static int launch_monitor(const void *context, int control_fd)
 	size_t done = 0;
 	int r;
 
-	/* Kept for the filter's listener, which must lie below any limit of open files. */
-	launch.assemble.process.low_fd = open("/", O_PATH | O_CLOEXEC);
+	launch.assemble.process.low_fd = launch_low_fd();
 	(void)snprintf(launch.what, sizeof(launch.what), "%s/%s", launch.spec->workload,
 		       launch.spec->container);
 	r = birth_init(&launch.birth, control_fd, &err);

@@ -131,7 +131,8 @@ int launch_fork(const struct launch_spec *spec, struct launched *ret, struct err
 /*
  * Open the program that monitors become, by absolute path, once at start: a sealed copy in memory, so that
  * an upgrade of the file changes no monitor half-way and nothing that a workload can reach is the
- * file itself. Returns the descriptor (close-on-exec), or a negative errno with ERR_INTERNAL.
+ * file itself. Also reserves a low descriptor for launches, so call it before opening much else. Returns
+ * the descriptor (close-on-exec), or a negative errno with @err.
  */
 int launch_open_monitor_program(const char *path, struct err *err);
 

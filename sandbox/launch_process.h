@@ -14,6 +14,13 @@
 #include "sandbox/gate.h"
 #include "sandbox/identity.h"
 
+/*
+ * A descriptor that only holds its number, taken when the daemon starts. The first process gives it up last,
+ * in the table that it shares with a monitor full of the daemon's descriptors: the filter's listener
+ * gets the lowest free number, which must lie below the workload's own RLIMIT_NOFILE. -1 where there are none.
+ */
+int launch_low_fd(void);
+
 struct process {
 	struct gate *gate;
 	const char *const *argv;
@@ -23,7 +30,7 @@ struct process {
 	const struct identity_limit *limits;
 	size_t limit_count;
 	const struct filter *filter;
-	int low_fd; /* kept open so that its low number is free for the filter's listener in the end */
+	int low_fd; /* launch_low_fd() */
 	bool tty;
 	uint16_t rows, columns;
 	bool gated; /* wait at the gate before anything of the workload's */

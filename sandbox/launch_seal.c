@@ -10,10 +10,21 @@
 
 #include "proto/cleanup.h"
 #include "sandbox/launch.h"
+#include "sandbox/launch_process.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10u /* Linux 6.3; needed where vm.memfd_noexec is set, unknown before */
 #endif
+
+/* Since start, so that it is low; see launch_low_fd(). */
+static int low_fd = -1;
+
+int launch_low_fd(void)
+{
+	if (low_fd < 0)
+		low_fd = open("/", O_PATH | O_CLOEXEC);
+	return low_fd;
+}
 
 static int make_memory_file(void)
 {
@@ -46,10 +57,13 @@ static int copy_and_seal(int from_fd, int to_fd)
 
 int launch_open_monitor_program(const char *path, struct err *err)
 {
+	int low = launch_low_fd();
 	cleanup_fd int file_fd = open(path, O_RDONLY | O_CLOEXEC);
 	cleanup_fd int fd = -1;
 	int r;
 
+	if (low < 0)
+		return err_set(err, ERR_EXHAUSTED, errno, "cannot reserve a descriptor: %m");
 	if (file_fd < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot open the monitor's program %s: %m",
 			       path);

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -87,7 +88,7 @@ int rootfs_new_mount(const char *type, const char *const *options, unsigned int 
 /*
  * The copy of the host's mounts is of use only until pivot_root(2); made private first, as in the
  * host's own user namespace it would otherwise share what we do with the host. Attached to "/" the new
- * root lies over the old one, which is what its parent has to be for pivot_root(2).
+ * root lies directly on the old one: rootfs_pivot() counts on it. The masks may go anywhere but there.
  */
 int rootfs_enter(int mask_fd, int root_fd, struct err *err)
 {
@@ -98,7 +99,7 @@ int rootfs_enter(int mask_fd, int root_fd, struct err *err)
 			       "cannot make a mount and a cgroup namespace: %m");
 	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr)) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot make the mounts private: %m");
-	if (move_mount(mask_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	if (move_mount(mask_fd, "", AT_FDCWD, "/proc", MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
 	    move_mount(root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot mount the root file system: %m");
 	return 0;
@@ -130,6 +131,35 @@ int rootfs_target(int root_fd, const char *path, bool directory, struct err *err
 	return fd;
 }
 
+static int mount_id(int dir_fd, const char *path, int flags, uint64_t *ret)
+{
+	struct statx stx;
+
+	if (statx(dir_fd, path, flags, STATX_MNT_ID, &stx) < 0)
+		return -errno;
+	if (!(stx.stx_mask & STATX_MNT_ID))
+		return -EOPNOTSUPP;
+	*ret = stx.stx_mnt_id;
+	return 0;
+}
+
+/* ".." of the root ends on the topmost of what is mounted there: anything but our own mount would be the host's
+ * file system, out of sight, but where setns(2) would lead. */
+static int check_nothing_above(int root_fd, struct err *err)
+{
+	uint64_t ours, topmost;
+	int r = mount_id(root_fd, "", AT_EMPTY_PATH, &ours);
+
+	if (r >= 0)
+		r = mount_id(AT_FDCWD, "/..", 0, &topmost);
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, -r, "cannot look at the new root: %m");
+	if (ours != topmost)
+		return err_set(err, ERR_INTERNAL, EBUSY,
+			       "something is still mounted over the new root");
+	return 0;
+}
+
 int rootfs_pivot(int root_fd, struct err *err)
 {
 	if (fchdir(root_fd) < 0)
@@ -141,7 +171,7 @@ int rootfs_pivot(int root_fd, struct err *err)
 		return err_set(err, ERR_INTERNAL, errno, "cannot let go of the host's mounts: %m");
 	if (chdir("/") < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot enter the root: %m");
-	return 0;
+	return check_nothing_above(root_fd, err);
 }
 
 /* getcwd(2) says "(unreachable)" for a directory that is not below the root (CVE-2024-21626). */
