@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "proto/cleanup.h"
@@ -26,9 +27,12 @@ static int allow_path(int ruleset_fd, const char *path, uint64_t access, struct 
 {
 	cleanup_fd int fd = open(path, O_PATH | O_CLOEXEC);
 	struct landlock_path_beneath_attr rule = { .allowed_access = access, .parent_fd = fd };
+	struct stat st;
 
-	if (fd < 0)
-		return 0; /* what is not there needs no permission */
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return 0;         /* what is not there needs no permission */
+	if (!S_ISDIR(st.st_mode)) /* other rights mean nothing for a file, and are refused */
+		rule.allowed_access &= LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE;
 	if (syscall(SYS_landlock_add_rule, ruleset_fd, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "confine: cannot allow %s: %m", path);
 	return 0;
@@ -109,6 +113,7 @@ static const char *const calls[] = {
 	"fchmod",
 	"fchmodat",
 	"chown",
+	"lchown",
 	"fchown",
 	"fchownat",
 	"umask",
