@@ -90,11 +90,11 @@ def fill(message):
     name = message.DESCRIPTOR.full_name
     if name == "google.protobuf.Timestamp":
         message.seconds = rng.choice([0, -62135596800, 253402300799, -1, 951782400, rng.randint(-10**10, 10**11)])
-        message.nanos = rng.choice([0, 500000000, 1, 1000, 999999999, 120000])
+        message.nanos = rng.choice([0, 500000000, 1, 1000, 999999999, 100000])
     elif name == "google.protobuf.Duration":
         sign = rng.choice([1, -1])
         message.seconds = sign * rng.choice([0, 1, 86400, 315576000000 - 1])
-        message.nanos = sign * rng.choice([0, 500000000, 1, 1000, 999999999])
+        message.nanos = sign * rng.choice([0, 500000000, 1, 1000, 999999999, 100000])
     elif name == "google.protobuf.Any":
         fill_any(message)
     else:

@@ -337,6 +337,38 @@ static void what_the_socket_does_not_take_waits_in_order(void **state)
 	packet_queue_done(&queue);
 }
 
+static void nothing_overtakes_what_waits(void **state)
+{
+	struct pair *pair = *state;
+	struct packet_queue queue;
+	size_t before = 0;
+
+	packet_queue_init(&queue, 1 << 20, 1000);
+	while (packet_queue_is_empty(&queue)) {
+		assert_int_equal(send_tree(pair->a, &queue, 10000, NULL, 0, NULL), 0);
+		before++;
+	}
+	for (size_t i = 0; i + 1 < before; i++) /* the socket has room again */
+		expect_tree(pair->b, 10000);
+	assert_int_equal(send_tree(pair->a, &queue, 5, NULL, 0, NULL), 0);
+	assert_int_equal(queue.messages, 2);
+	assert_int_equal(packet_flush(pair->a, &queue, NULL), 0);
+	expect_tree(pair->b, 10000);
+	expect_tree(pair->b, 5);
+}
+
+static void the_send_buffer_fits_the_largest_packet(void **state)
+{
+	struct pair *pair = *state;
+	int bytes = 0;
+	socklen_t size = sizeof(bytes);
+
+	/* whatever net.core.wmem_default is */
+	assert_int_equal(getsockopt(pair->a, SOL_SOCKET, SO_SNDBUF, &bytes, &size), 0);
+	assert_true(bytes >= (int)(2 * PACKET_BYTES_MAX));
+	assert_true(fcntl(pair->a, F_GETFL) & O_NONBLOCK);
+}
+
 static void a_queued_descriptor_outlives_the_callers(void **state)
 {
 	struct pair *pair = *state;
@@ -440,6 +472,8 @@ int main(void)
 		packet_test(credentials_beside_the_descriptors_do_no_harm),
 		packet_test(without_a_queue_a_full_socket_is_exhausted),
 		packet_test(what_the_socket_does_not_take_waits_in_order),
+		packet_test(nothing_overtakes_what_waits),
+		packet_test(the_send_buffer_fits_the_largest_packet),
 		packet_test(a_queued_descriptor_outlives_the_callers),
 		packet_test(a_queue_is_bounded_in_bytes_and_messages),
 		packet_test(a_dropped_queue_closes_its_descriptors),
