@@ -7,7 +7,8 @@
 
 #define PATH_TEXT_MAX 512
 
-static void add(const struct check *check, const char *text, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+add(const struct check *check, const char *text, const char *fmt, va_list ap)
 {
 	char path[PATH_TEXT_MAX];
 	char rest[PATH_TEXT_MAX / 2];

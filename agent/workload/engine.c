@@ -102,11 +102,11 @@ static void answer_due(struct workload *workload, struct engine_waiter *waiter, 
 	struct err err = { 0 };
 	int r;
 
+	engine_fault_init(&fault);
 	if (!reason) {
 		engine_accept(waiter, workload, waiter->already_applied);
 		return;
 	}
-	engine_fault_init(&fault);
 	fault.reason = reason;
 	if (strcmp(reason, FAULT_STUCK) == 0)
 		r = err_set(&err, ERR_PRECONDITION, EBUSY,
