@@ -1,6 +1,6 @@
 /*
- * System calls of the native ABI by number and by name: all that Linux 6.19 has, since libraries and
- * kernel headers of a stable distribution lag years behind the kernels that workloads see.
+ * System calls of the native ABI by number and by name: all that Linux 6.19 has, since libraries
+ * and kernel headers of a stable distribution lag years behind the kernels that workloads see.
  *
  * Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl.
  */

@@ -97,8 +97,9 @@ static ssize_t read_comm(const char *path, char *buffer, size_t size)
 	return length > 0 && buffer[length - 1] == '\n' ? length - 1 : length;
 }
 
-/* The caller's program; its comm, which a program can choose, where the link may not be read; or "". The name
- * is the workload's own and ends on terminals: nothing but printable ASCII leaves here. */
+/* The caller's program; its comm, which a program can choose, where the link may not be read; or
+ * "". The name is the workload's own and ends on terminals: nothing but printable ASCII leaves
+ * here. */
 static void read_program(pid_t pid, char program[DENIAL_PROGRAM_MAX])
 {
 	ssize_t length;
@@ -133,7 +134,8 @@ static int check_sizes(void)
 		       : 0;
 }
 
-/* The caller may die at any moment, and a signal may take its call back: ENOENT, nothing to answer. */
+/* The caller may die at any moment, and a signal may take its call back: ENOENT, nothing to
+ * answer. */
 static int gone_or_broken(void)
 {
 	return errno == ENOENT || errno == EINTR || errno == EAGAIN ? 0 : -errno;
@@ -161,8 +163,8 @@ int denial_answer(int listener_fd, const struct denial_table *table, struct deni
 	denial.errnum = (uint32_t)denial_errnum(table, &in.notification.data);
 	read_program(denial.pid, denial.program);
 
-	/* Until the answer the caller is parked and its pid is its own, if the call is still there now:
-	 * only then was that program's name read. */
+	/* Until the answer the caller is parked and its pid is its own, if the call is still there
+	 * now: only then was that program's name read. */
 	if (ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &in.notification.id) < 0)
 		return gone_or_broken();
 	out.answer.id = in.notification.id;

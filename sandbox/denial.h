@@ -1,10 +1,11 @@
 /*
- * Answering system calls that a filter denies, and counting them so that a workload's status can say
- * "mount(2) denied 3 times, last by /bin/x".
+ * Answering system calls that a filter denies, and counting them so that a workload's status can
+ * say "mount(2) denied 3 times, last by /bin/x".
  *
- * The kernel parks the caller and wakes the monitor through the filter's listener (seccomp_unotify(2));
- * the monitor looks up the errno in the profile's table and answers at once. It never lets a call
- * continue, so that nothing here decides by memory which the caller could change meanwhile.
+ * The kernel parks the caller and wakes the monitor through the filter's listener
+ * (seccomp_unotify(2)); the monitor looks up the errno in the profile's table and answers at once.
+ * It never lets a call continue, so that nothing here decides by memory which the caller could
+ * change meanwhile.
  *
  * Part of the static monitor: no allocation, no stdio, no library but libc.
  */
@@ -63,6 +64,6 @@ int denial_errnum(const struct denial_table *table, const struct seccomp_data *d
 int denial_answer(int listener_fd, const struct denial_table *table, struct denial *ret);
 
 /* Count @denial in the container's page, between page_write_begin() and page_write_end() of the
- * caller's. A full table counts in the total only. Returns whether this call's number was not in the
- * table before and now is: the first denial of a syscall is an event. */
+ * caller's. A full table counts in the total only. Returns whether this call's number was not in
+ * the table before and now is: the first denial of a syscall is an event. */
 bool denial_count(struct container_page *page, const struct denial *denial);

@@ -1,6 +1,6 @@
 /*
- * From a profile to a program: a tree for what the number decides, then libseccomp's program for what arguments
- * decide, the whole looked at before anybody loads it.
+ * From a profile to a program: a tree for what the number decides, then libseccomp's program for
+ * what arguments decide, the whole looked at before anybody loads it.
  */
 #include "sandbox/filter.h"
 
@@ -55,7 +55,8 @@ static int set_attributes(scmp_filter_ctx context, struct err *err)
 		uint32_t value;
 		const char *doing;
 	} attributes[] = {
-		/* A tree by number instead of a list: argument-checked calls cost 32 ns, not 139. */
+		/* A tree by number instead of a list: argument-checked calls cost 32 ns, not
+		 * 139. */
 		{ SCMP_FLTATR_CTL_OPTIMIZE, 2, "optimise" },
 		/* i386's socketcall and x32's numbers would pass by rules made for x86-64. */
 		{ SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS, "kill foreign ABIs" },
@@ -93,8 +94,8 @@ static int add_rules(scmp_filter_ctx context, const struct filter_profile *profi
 		if (r < 0)
 			return libseccomp_failed(err, r, syscall_name(rule->nr));
 	}
-	/* A tracer inside the workload skips a call by making its number -1; the kernel then returns
-	 * what the tracer set. Made by a program itself, -1 is ENOSYS. */
+	/* A tracer inside the workload skips a call by making its number -1; the kernel then
+	 * returns what the tracer set. Made by a program itself, -1 is ENOSYS. */
 	if (profile->default_verdict == FILTER_ALLOW)
 		return 0;
 	r = seccomp_rule_add(context, SCMP_ACT_ALLOW, -1, 0);

@@ -1,6 +1,6 @@
 /*
- * A short list, newest use first. A host runs a handful of distinct profiles; comparing a few keys by
- * bytes costs less than a hash of 64 KiB would, and cannot be made to collide.
+ * A short list, newest use first. A host runs a handful of distinct profiles; comparing a few keys
+ * by bytes costs less than a hash of 64 KiB would, and cannot be made to collide.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * A second opinion on a compiled program: run it, here, for calls on both sides of every comparison of the
- * profile, and see that it says what the profile says.
+ * A second opinion on a compiled program: run it, here, for calls on both sides of every comparison
+ * of the profile, and see that it says what the profile says.
  */
 #include <errno.h>
 #include <linux/audit.h>

@@ -1,12 +1,14 @@
 /*
- * The profile "berth-2026": which system calls a workload needs, and why it does not get the others.
+ * The profile "berth-2026": which system calls a workload needs, and why it does not get the
+ * others.
  *
  * Every number up to SYSCALL_NUMBER_NEWEST stands in exactly one group (a test compares this table
- * with the kernel's), so a new kernel's call is a decision made here and not an accident. The three answers:
- *   allowed         what programs need, and where the kernel's own checks (permissions, capabilities of the
- *                   workload's user namespace, limits) decide
+ * with the kernel's), so a new kernel's call is a decision made here and not an accident. The three
+ * answers:
+ *   allowed         what programs need, and where the kernel's own checks (permissions,
+ *                   capabilities of the workload's user namespace, limits) decide
  *   EPERM, counted  known calls that a workload has no business with; its status names them
- *   ENOSYS          optional calls that libraries try first and do without, and numbers unknown to us
+ *   ENOSYS          optional calls that libraries try first and do without, and unknown numbers
  */
 #include <errno.h>
 #include <linux/capability.h>
@@ -152,8 +154,8 @@ static const struct call_group groups[] = {
 	((uint64_t)(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | \
 		    CLONE_NEWPID | CLONE_NEWNET))
 
-/* Calls of which the arguments decide: the first rule that fits. What the messages of these families
- * and the requests of these ioctls reach has been the way in, not the calls themselves. */
+/* Calls of which the arguments decide: the first rule that fits. What the messages of these
+ * families and the requests of these ioctls reach has been the way in, not the calls themselves. */
 static const struct filter_rule argument_rules[] = {
 	/* AF_ALG, AF_RXRPC, xfrm over netlink and others were the kernel holes of 2026. */
 	{ __NR_socket, FILTER_ALLOW, 0, 1, { LOW_IS(0, AF_UNIX) } },

@@ -1,6 +1,6 @@
 /*
- * A compiled filter as bytes in a memfd: this header, then the instructions, then the denial rules; in the host's
- * byte order, read by programs of the same version only.
+ * A compiled filter as bytes in a memfd: this header, then the instructions, then the denial rules;
+ * in the host's byte order, read by programs of the same version only.
  */
 #pragma once
 

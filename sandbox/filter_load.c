@@ -12,8 +12,8 @@ int filter_load(const struct filter *filter, int *ret_listener_fd, struct err *e
 		.len = (unsigned short)filter->instruction_count,
 		.filter = filter->instructions,
 	};
-	/* Killable: a signal that arrives while the monitor answers waits. Without it the call would be
-	 * tried again, answered again and counted again. */
+	/* Killable: a signal that arrives while the monitor answers waits. Without it the call
+	 * would be tried again, answered again and counted again. */
 	unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER |
 			      SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 	long r;

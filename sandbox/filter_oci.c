@@ -1,16 +1,19 @@
 /*
- * Seccomp profiles in JSON: the LinuxSeccomp object of the OCI runtime specification (config-linux.md,
- * "Seccomp"), and the file form of docker and podman, which adds archMap, includes and excludes.
+ * Seccomp profiles in JSON: the LinuxSeccomp object of the OCI runtime specification
+ * (config-linux.md, "Seccomp"), and the file form of docker and podman, which adds archMap,
+ * includes and excludes.
  *
- * The document is the caller's, bounded before it is parsed. What it means is what runc makes of it:
+ * The document is the caller's, bounded before it is parsed. What it means is what runc makes of
+ * it:
  *   - names that this table does not know are ignored, and counted;
  *   - a rule that says what the default says is left out;
  *   - a rule that compares one argument twice stands for one rule for each comparison;
- *   - of two rules without comparisons for one call the first stands, and hides those with comparisons.
+ *   - of rules without comparisons for one call the first stands, and hides those with some.
  *
- * Denials are then made countable. An errno becomes a notification only where the call's number alone tells the
- * errno, since the monitor's answer may not depend on which of two overlapping rules the program
- * met: the default's errno, and a call's own where all its rules agree. The others stay silent errnos.
+ * Denials are then made countable. An errno becomes a notification only where the call's number
+ * alone tells the errno, since the monitor's answer may not depend on which of two overlapping
+ * rules the program met: the default's errno, and a call's own where all its rules agree. The
+ * others stay silent errnos.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -352,7 +355,8 @@ static bool same_answer(const struct filter_rule *rule, const struct filter_prof
 	return rule->verdict == profile->default_verdict && rule->errnum == profile->default_errnum;
 }
 
-/* Keep of each call what libseccomp would: the first rule without comparisons alone, if there is one. */
+/* Keep of each call what libseccomp would: the first rule without comparisons alone, if there is
+ * one. */
 static void drop_hidden(struct filter_profile *profile)
 {
 	bool whole[SYSCALL_NUMBER_NEWEST + 1] = { false };

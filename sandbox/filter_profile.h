@@ -1,6 +1,6 @@
 /*
- * A profile between its source (the built-in table, a JSON document) and its program: a default verdict and
- * rules by system call. Internal to the filter: callers use sandbox/filter.h.
+ * A profile between its source (the built-in table, a JSON document) and its program: a default
+ * verdict and rules by system call. Internal to the filter: callers use sandbox/filter.h.
  */
 #pragma once
 
@@ -34,7 +34,7 @@ struct filter_rule {
 struct filter_profile {
 	enum filter_verdict default_verdict;
 	uint16_t default_errnum;
-	bool ordered; /* the first rule that fits decides, by which the compiled program is checked */
+	bool ordered; /* the first rule that fits decides; the program is checked by that */
 	uint32_t unknown_names;
 	size_t count;
 	size_t room;
@@ -77,16 +77,18 @@ int filter_tree_build(const struct filter_profile *profile, struct sock_filter *
 		      size_t *ret_count, struct err *err);
 
 /*
- * Run the program for @call as the kernel would. Returns the SECCOMP_RET_ value; SECCOMP_RET_KILL_PROCESS
- * for a program that uses what seccomp does not have or that runs off its end.
+ * Run the program for @call as the kernel would. Returns the SECCOMP_RET_ value;
+ * SECCOMP_RET_KILL_PROCESS for a program that uses what seccomp does not have or that runs off its
+ * end.
  */
 uint32_t filter_run(const struct sock_filter *instructions, size_t count,
 		    const struct seccomp_data *call);
 
 /*
- * Compare the program with an ordered profile, for every known number and for arguments on both sides of
- * every value that a rule compares. libseccomp promises no order among rules of one call, so what it
- * made is looked at before it guards anything. ERR_UNSUPPORTED names the first call that differs.
+ * Compare the program with an ordered profile, for every known number and for arguments on both
+ * sides of every value that a rule compares. libseccomp promises no order among rules of one call,
+ * so what it made is looked at before it guards anything. ERR_UNSUPPORTED names the first call that
+ * differs.
  */
 int filter_check(const struct filter *filter, const struct filter_profile *profile,
 		 struct err *err);

@@ -1,8 +1,9 @@
 /*
- * The part of a program that decides by number alone: a binary search over runs of neighbouring numbers
- * with one answer. For the built-in profile that is half as many instructions as libseccomp's own tree,
- * which has a comparison for every number, and the load, which each launch pays, takes half as
- * long. Calls whose arguments decide go on to libseccomp's program, which follows the tree.
+ * The part of a program that decides by number alone: a binary search over runs of neighbouring
+ * numbers with one answer. For the built-in profile that is half as many instructions as
+ * libseccomp's own tree, which has a comparison for every number, and the load, which each launch
+ * pays, takes half as long. Calls whose arguments decide go on to libseccomp's program, which
+ * follows the tree.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -64,8 +65,8 @@ static void add_run(struct tree *tree, uint32_t first, struct sock_filter leaf)
 	tree->runs[tree->run_count++] = (struct run){ first, leaf };
 }
 
-/* Numbers that were not known when the profile was written are absent, not denied: libraries fall back on
- * ENOSYS only. A profile that allows or kills by default means it for them too. */
+/* Numbers that were not known when the profile was written are absent, not denied: libraries fall
+ * back on ENOSYS only. A profile that allows or kills by default means it for them too. */
 static struct sock_filter unknown_leaf(const struct filter_profile *profile)
 {
 	uint32_t action = filter_action(profile->default_verdict, profile->default_errnum);
@@ -75,8 +76,8 @@ static struct sock_filter unknown_leaf(const struct filter_profile *profile)
 	return (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action);
 }
 
-/* The search among runs [first, end). A conditional jump reaches 255 instructions; beyond, the way to the
- * right half is a jump of its own. Recursion is as deep as the tree, 9 levels. */
+/* The search among runs [first, end). A conditional jump reaches 255 instructions; beyond, the way
+ * to the right half is a jump of its own. Recursion is as deep as the tree, 9 levels. */
 static void emit_search(struct tree *tree, size_t first, size_t end)
 {
 	size_t middle = first + (end - first) / 2;

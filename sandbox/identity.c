@@ -1,7 +1,7 @@
 /*
- * From "name:group" to numbers, by the image's own files. They are read whole, up to a limit, and looked through line
- * by line: a line that is not passwd(5) or group(5) is as if it were not there, for an image
- * may hold anything and one bad line should not keep a workload from starting.
+ * From "name:group" to numbers, by the image's own files. They are read whole, up to a limit, and
+ * looked through line by line: a line that is not passwd(5) or group(5) is as if it were not there,
+ * for an image may hold anything and one bad line should not keep a workload from starting.
  */
 #include "sandbox/identity.h"
 

@@ -1,8 +1,9 @@
 /*
- * Who the workload is: user, groups, capabilities and limits; found in the container's root before the
- * fork, put on between fork and exec, then read back from the kernel.
+ * Who the workload is: user, groups, capabilities and limits; found in the container's root before
+ * the fork, put on between fork and exec, then read back from the kernel.
  *
- * All ids are the container's own, 0 to 65535: the user namespace maps them to the workload's range.
+ * All ids are the container's own, 0 to 65535: the user namespace maps them to the workload's
+ * range.
  */
 #pragma once
 
@@ -32,18 +33,18 @@ struct identity_limit {
 };
 
 /*
- * Resolve @user, one of "", "uid", "uid:gid", "name", "name:group", "uid:group" ("" is 0:0), and the
- * supplementary @groups, numbers or names. Names are looked up in /etc/passwd and /etc/group of the
- * container whose root is @root_fd, never in the host's; a number is looked up only to find its
- * primary group, home and supplementary groups, and need not be there (then gid 0, as other runtimes
- * have it). The groups that list the user in the image are added unless @user names a group. The two
- * files are the image's: hostile, capped, and lines that do not parse are skipped. *ret has no
- * capabilities.
+ * Resolve @user, one of "", "uid", "uid:gid", "name", "name:group", "uid:group" ("" is 0:0), and
+ * the supplementary @groups, numbers or names. Names are looked up in /etc/passwd and /etc/group of
+ * the container whose root is @root_fd, never in the host's; a number is looked up only to find its
+ * primary group, home and supplementary groups, and need not be there (then gid 0, as other
+ * runtimes have it). The groups that list the user in the image are added unless @user names a
+ * group. The two files are the image's: hostile, capped, and lines that do not parse are skipped.
+ * *ret has no capabilities.
  *
  *   ERR_INVALID    @user or a group is malformed, or a number is above IDENTITY_ID_MAX
  *   ERR_EXHAUSTED  more than IDENTITY_GROUPS_MAX groups were asked for; what the image adds beyond
  *                  them is left out silently, as the kernel has no use for their order
- *   ERR_START      the image does not know a name, or a file that is needed is larger than the limit
+ *   ERR_START      the image does not know a name, or one of its two files is above the limit
  */
 int identity_resolve(int root_fd, const char *user, const char *const *groups, size_t group_count,
 		     struct identity *ret, struct err *err);
@@ -67,10 +68,11 @@ uint64_t identity_grantable(void);
 
 /*
  * Between fork and exec, as (mapped) root with all capabilities of its user namespace and still
- * single-threaded; system calls only. identity_apply(): session keyring apart, in this order the bounding set down
- * to @identity's capabilities, groups, gid, uid, the capability sets, no_new_privs; then everything is
- * read back, and a difference is an error. Ambient and inheritable sets are empty for uid 0 and hold
- * the requested capabilities for others, since execve(2) would take them away otherwise.
+ * single-threaded; system calls only. identity_apply(): session keyring apart, in this order the
+ * bounding set down to @identity's capabilities, groups, gid, uid, the capability sets,
+ * no_new_privs; then everything is read back, and a difference is an error. Ambient and inheritable
+ * sets are empty for uid 0 and hold the requested capabilities for others, since execve(2) would
+ * take them away otherwise.
  *
  * Any failure (ERR_INTERNAL) leaves a half-changed process, which must exit.
  */

@@ -1,7 +1,7 @@
 /*
- * Between fork and exec. The order is the kernel's: the bounding set can be lowered only with CAP_SETPCAP, groups
- * set only with CAP_SETGID, and the change of uid takes capabilities away. What counts in the
- * end is not that each call returned 0 but what the kernel then says the process is.
+ * Between fork and exec. The order is the kernel's: the bounding set can be lowered only with
+ * CAP_SETPCAP, groups set only with CAP_SETGID, and the change of uid takes capabilities away. What
+ * counts in the end is not that each call returned 0 but what the kernel then says the process is.
  */
 #include <errno.h>
 #include <linux/capability.h>
@@ -16,8 +16,8 @@
 #include "proto/err.h"
 #include "sandbox/identity.h"
 
-/* The header's newest is not the kernel's newest: a capability that only the kernel knows is dropped
- * too. prctl(2) answers EINVAL for the first number that there is not. */
+/* The header's newest is not the kernel's newest: a capability that only the kernel knows is
+ * dropped too. prctl(2) answers EINVAL for the first number that there is not. */
 #define CAPABILITY_NUMBERS 64
 
 static int failed(struct err *err, const char *doing)

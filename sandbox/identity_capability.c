@@ -1,6 +1,7 @@
 /*
- * Which capabilities a workload may ask for, and why not the others. What is granted holds in the workload's
- * own user namespace only; "no" is for what reaches beyond it, or has been the first step of escapes.
+ * Which capabilities a workload may ask for, and why not the others. What is granted holds in the
+ * workload's own user namespace only; "no" is for what reaches beyond it, or has been the first
+ * step of escapes.
  */
 #include <errno.h>
 #include <linux/capability.h>

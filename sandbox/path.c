@@ -1,7 +1,7 @@
 /*
  * Every name is opened by one openat2(2) whose RESOLVE_ flags carry the whole rule; what is checked
- * afterwards is checked on the descriptor. No function here takes a path that it was not given, or opens one
- * twice.
+ * afterwards is checked on the descriptor. No function here takes a path that it was not given, or
+ * opens one twice.
  */
 #include "sandbox/path.h"
 
@@ -19,8 +19,8 @@
 #include "proto/cleanup.h"
 #include "proto/err.h"
 
-/* A rename anywhere on the host while ".." is resolved makes the kernel give up with EAGAIN. A hostile neighbour can
- * rename all day, so there is an end. */
+/* A rename anywhere on the host while ".." is resolved makes the kernel give up with EAGAIN. A
+ * hostile neighbour can rename all day, so there is an end. */
 #define ATTEMPTS_MAX 128
 
 static int open_once(int dir_fd, const char *path, struct open_how *how)
@@ -193,9 +193,10 @@ static int enter_new_dir(int dir_fd, const char *name)
 }
 
 /*
- * The directory @parent of the container, made where missing. As long as names exist they resolve as the
- * workload sees them, each time from the root, so that a symlink to "/" means the container's; from the
- * first that does not exist on, each is made in the descriptor of the one before.
+ * The directory @parent of the container, made where missing. As long as names exist they resolve
+ * as the workload sees them, each time from the root, so that a symlink to "/" means the
+ * container's; from the first that does not exist on, each is made in the descriptor of the one
+ * before.
  */
 static int make_parents(int root_fd, const char *parent)
 {
@@ -250,7 +251,8 @@ int path_make_dir(int root_fd, const char *path, struct err *err)
 	return fd < 0 ? target_failed(err, fd, path) : fd;
 }
 
-/* An empty file, or the one that is there: O_EXCL in between, since O_CREAT alone follows a symlink. */
+/* An empty file, or the one that is there: O_EXCL in between, since O_CREAT alone follows a
+ * symlink. */
 static int enter_new_file(int dir_fd, const char *name)
 {
 	cleanup_fd int made_fd = openat(dir_fd, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC,
@@ -340,8 +342,8 @@ static void self_fd_path(char path[32], int fd)
 	(void)snprintf(path, 32, "/proc/self/fd/%d", fd);
 }
 
-/* O_PATH first: opening a fifo or a device of the image would wait, or act. The link in our own /proc then
- * opens the very file that was looked at. */
+/* O_PATH first: opening a fifo or a device of the image would wait, or act. The link in our own
+ * /proc then opens the very file that was looked at. */
 static int open_regular(int root_fd, const char *path, size_t limit_bytes, size_t *ret_bytes,
 			struct err *err)
 {
@@ -421,8 +423,8 @@ static bool has_control_byte(const char *text)
 	return false;
 }
 
-/* The name of what is open, not of what was asked for. A deleted directory has " (deleted)" at its end and
- * would pass for one below the prefix; it is of no use as a source either way. */
+/* The name of what is open, not of what was asked for. A deleted directory has " (deleted)" at its
+ * end and would pass for one below the prefix; it is of no use as a source either way. */
 static int check_allowed(int fd, const char *path, const char *const *allowed, size_t allowed_count,
 			 struct err *err)
 {

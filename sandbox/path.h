@@ -1,9 +1,9 @@
 /*
  * The only way from a name to an object in a tree that a workload may have written.
  *
- * A name is resolved once, by openat2(2), and from then on the descriptor is used: nothing here looks
- * at a path first and opens it afterwards, since a symlink swapped in between has been the escape of
- * container runtimes for ten years. There is no fallback for a kernel without openat2.
+ * A name is resolved once, by openat2(2), and from then on the descriptor is used: nothing here
+ * looks at a path first and opens it afterwards, since a symlink swapped in between has been the
+ * escape of container runtimes for ten years. There is no fallback for a kernel without openat2.
  *
  * Paths of a container are taken relative to its root's descriptor, with or without a leading "/".
  * Everything but path_read_file() is system calls and err_set() only: it may run after fork.
@@ -55,16 +55,17 @@ int path_open_dir(int root_fd, const char *path, unsigned int rules, struct err 
 int path_make_dir(int root_fd, const char *path, struct err *err);
 int path_make_file(int root_fd, const char *path, struct err *err);
 
-/* ERR_START when /proc, /sys or /dev of the image below @root_fd is a symlink or anything else but a
- * directory (CVE-2019-19921 and its line). Absent is fine. */
+/* ERR_START when /proc, /sys or /dev of the image below @root_fd is a symlink or anything else but
+ * a directory (CVE-2019-19921 and its line). Absent is fine. */
 int path_check_rootfs(int root_fd, struct err *err);
 
-/* Does @path (absolute, as given for a volume or a mount) lie at or under /proc, /sys or /dev, however
- * it is spelled? Volumes there are refused. A path with a ".." component counts as one that does. */
+/* Does @path (absolute, as given for a volume or a mount) lie at or under /proc, /sys or /dev,
+ * however it is spelled? Volumes there are refused. A path with a ".." component counts as one that
+ * does. */
 bool path_is_reserved(const char *path);
 
-/* Is @fd on a filesystem of this magic (PROC_SUPER_MAGIC, ...)? ERR_DENIED, EXDEV, if not; @what names the
- * object in the sentence. */
+/* Is @fd on a filesystem of this magic (PROC_SUPER_MAGIC, ...)? ERR_DENIED, EXDEV, if not; @what
+ * names the object in the sentence. */
 int path_check_fs(int fd, unsigned long magic, const char *what, struct err *err);
 
 /*
@@ -77,7 +78,8 @@ int path_write_proc(int proc_fd, const char *path, const void *data, size_t leng
 
 /*
  * The whole content of the regular file @path in the container's root @root_fd, by PATH_IN_ROOT.
- * *ret_data is malloc'ed, ends in a NUL that is not counted, and is the caller's. Needs /proc mounted.
+ * *ret_data is malloc'ed, ends in a NUL that is not counted, and is the caller's. Needs /proc
+ * mounted.
  *   ERR_NOT_FOUND  no such file
  *   ERR_START      it is no regular file, a loop of symlinks, or larger than @limit_bytes
  */
@@ -85,9 +87,9 @@ int path_read_file(int root_fd, const char *path, size_t limit_bytes, char **ret
 		   size_t *ret_length, struct err *err);
 
 /*
- * Open the host's @path with O_PATH, for use as a mount source: absolute, no symlink and no magic link on the
- * way; then the name that the kernel gives to what was opened must be one of @allowed or lie
- * below one, on a component boundary. Needs /proc mounted.
+ * Open the host's @path with O_PATH, for use as a mount source: absolute, no symlink and no magic
+ * link on the way; then the name that the kernel gives to what was opened must be one of @allowed
+ * or lie below one, on a component boundary. Needs /proc mounted.
  *
  * Returns the descriptor, or a negative errno with @err filled in:
  *   ERR_INVALID    not absolute, or with a control byte

@@ -1,4 +1,5 @@
-/* A compiled filter's image as the monitor and the daemon read it, and the page's counters behind it. */
+/* A compiled filter's image as the monitor and the daemon read it, and the page's counters behind
+ * it. */
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /*
- * JSON profiles as a caller may send them. The first byte picks capabilities and listener. What compiles
- * must be a program that ends, kills foreign ABIs, allows execve, and says of every call what libseccomp says
- * that is given all the rules.
+ * JSON profiles as a caller may send them. The first byte picks capabilities and listener. What
+ * compiles must be a program that ends, kills foreign ABIs, allows execve, and says of every call
+ * what libseccomp says that is given all the rules.
  */
 #include <linux/audit.h>
 #include <linux/seccomp.h>

@@ -1,6 +1,6 @@
 /*
- * Run a function in a child under a real filter of the real kernel, with its denials answered as the
- * monitor would.
+ * Run a function in a child under a real filter of the real kernel, with its denials answered as
+ * the monitor would.
  */
 #pragma once
 

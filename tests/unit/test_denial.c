@@ -151,8 +151,8 @@ static void count_signal(int signal_number)
 	signals_seen++;
 }
 
-/* A signal that comes before the monitor has the call takes it back and makes it again; one that comes
- * later waits for the answer. Neither way is it counted twice. */
+/* A signal that comes before the monitor has the call takes it back and makes it again; one that
+ * comes later waits for the answer. Neither way is it counted twice. */
 static void probe_under_signals(struct filtered_results *shared)
 {
 	const struct sigaction action = { .sa_handler = count_signal, .sa_flags = SA_RESTART };

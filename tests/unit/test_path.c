@@ -348,7 +348,8 @@ static void the_kernel_is_checked(void **state)
 	assert_int_equal(path_check_kernel(&err), 0);
 }
 
-/* Swap "swapped", a directory with a file, and "evil", a symlink to the directory outside, until killed. */
+/* Swap "swapped", a directory with a file, and "evil", a symlink to the directory outside, until
+ * killed. */
 static pid_t start_swapping(void)
 {
 	pid_t parent = getpid();

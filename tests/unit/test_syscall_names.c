@@ -30,8 +30,8 @@ static void names_agree_with_libseccomp(void **state)
 	assert_true(known >= 360);
 }
 
-/* Every "#define __NR_name number" of the header that this was compiled against, as the preprocessor
- * saw it: a newer kernel's header brings its numbers here before they reach a host. */
+/* Every "#define __NR_name number" of the header that this was compiled against, as the
+ * preprocessor saw it: a newer kernel's header brings its numbers here before they reach a host. */
 static void every_number_of_the_kernel_header_is_known(void **state)
 {
 	FILE *header = fopen(UNISTD_HEADER, "re");
