@@ -63,9 +63,11 @@ static void make_rootfs(int dir_fd)
 {
 	static const char *const directories[] = { "bin", "proc", "sys", "dev",  "etc",
 						   "tmp", "data", "ro",  "home", "noentry" };
-	static const char *const applets[] = { "sh",    "ls",    "cat",  "echo", "id",      "sleep",
-					       "mount", "mkdir", "ln",   "stty", "yes",     "head",
-					       "dd",    "true",  "kill", "tty",  "hostname" };
+	static const char *const applets[] = { "sh",    "ls",       "cat",   "echo", "id",
+					       "sleep", "mount",    "mkdir", "ln",   "stty",
+					       "yes",   "head",     "dd",    "true", "kill",
+					       "tty",   "hostname", "grep",  "od",   "wc",
+					       "mknod" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(directories); i++)
 		assert_int_equal(mkdirat(dir_fd, directories[i], 0755), 0);
@@ -144,6 +146,8 @@ void harness_begin(struct harness *harness, bool host_ids)
 				     .program_fd = -1,
 				     .root_fd = -1,
 				     .filter_image_fd = -1 };
+	harness->program_fd = launch_open_monitor_program(LAUNCH_MONITOR, &err);
+	check(harness->program_fd, &err);
 	(void)snprintf(harness->directory, sizeof(harness->directory), "/tmp/berth-launch.XXXXXX");
 	assert_non_null(mkdtemp(harness->directory));
 	assert_int_equal(chmod(harness->directory, 0755), 0);
@@ -162,8 +166,6 @@ void harness_begin(struct harness *harness, bool host_ids)
 				  &harness->namespaces, &err),
 	      &err);
 	prepare_workload(harness, !host_ids);
-	harness->program_fd = launch_open_monitor_program(LAUNCH_MONITOR, &err);
-	check(harness->program_fd, &err);
 	check(filter_compile(&request, &harness->filter, &err), &err);
 	harness->filter_image_fd = filter_serialize(harness->filter, &err);
 	check(harness->filter_image_fd, &err);
