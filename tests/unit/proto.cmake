@@ -20,3 +20,17 @@ unit_test(names LIBS berth_proto)
 unit_test(nearest LIBS berth_proto)
 unit_test(quantity LIBS berth_proto)
 unit_test(signame LIBS berth_proto)
+
+# No message may hold itself: over both contracts, and over every_type.proto, where one does.
+set(SANDBOX_DESCRIPTORS ${CMAKE_CURRENT_BINARY_DIR}/sandbox.descriptors)
+add_custom_command(
+	OUTPUT ${SANDBOX_DESCRIPTORS}
+	COMMAND ${PROTOC} -I${CMAKE_SOURCE_DIR}/proto -I/usr/include --include_imports
+		--descriptor_set_out=${SANDBOX_DESCRIPTORS} berth/sandbox/v1/sandbox.proto
+	DEPENDS ${CMAKE_SOURCE_DIR}/proto/berth/sandbox/v1/sandbox.proto
+	COMMENT "protoc sandbox.descriptors")
+add_custom_target(sandbox_descriptors ALL DEPENDS ${SANDBOX_DESCRIPTORS})
+add_test(NAME unit_nesting COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/check_nesting.py
+	${CMAKE_CURRENT_BINARY_DIR}/every_type.descriptors ${BERTH_DESCRIPTOR_SET}
+	${SANDBOX_DESCRIPTORS})
+set_tests_properties(unit_nesting PROPERTIES LABELS unit TIMEOUT 60)
