@@ -4,6 +4,7 @@
  *
  *	<base>/supervisor                          the daemons, where systemd delegated <base>
  *	<base>/monitors                            all monitors
+ *	<base>/workloads                           cpu weight 1000, the two others 100
  *	<base>/workloads/critical/...              cpu weight 1000
  *	<base>/workloads/production/...            cpu weight 100
  *	<base>/workloads/batch/...                 cpu weight 30
@@ -104,7 +105,7 @@ struct hierarchy_options {
  * what the kernel can do. Directories that exist are kept with what is in them: it is also what
  * follows a restart. Where the caller's own process is in <base> itself in cgroup2 it is moved to
  * <base>/supervisor first, because a group with processes cannot have controllers for its children.
- * The calling process must have one thread. About 5 ms.
+ * The calling process must have one thread. About 10 ms.
  *
  * On success *ret_hierarchy is the caller's, to end with hierarchy_free(). On failure it is untouched;
  * directories that were made stay, and the next start uses them.

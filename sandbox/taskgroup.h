@@ -56,7 +56,7 @@ struct taskgroup_limits {
 	uint64_t cpu_weight;   /* under contention; 1 to 10000, 100 is everyone's default */
 	uint64_t memory_max_bytes;  /* killed above it */
 	uint64_t memory_high_bytes; /* throttled above it; v2 */
-	uint64_t memory_low_bytes;  /* not reclaimed below it; v2 */
+	uint64_t memory_low_bytes;  /* not reclaimed below it; v2, where <base> protects too */
 	uint64_t
 		memory_swap_bytes; /* swap alone; 0 is a limit, so refused where swap is not counted */
 	uint64_t memory_oom_group; /* 1: an out-of-memory kill takes the whole group; v2 */
