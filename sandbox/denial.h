@@ -19,7 +19,7 @@
 
 struct container_page;
 
-#define DENIAL_RULES_MAX   256
+#define DENIAL_RULES_MAX   512 /* more than there are calls */
 #define DENIAL_ANY_ARGS    0xffff
 #define DENIAL_PROGRAM_MAX 256
 

@@ -206,7 +206,9 @@ static int build_denials(const struct filter_profile *profile, struct filter *fi
 		if (rule->verdict != FILTER_NOTIFY)
 			continue;
 		filter->notifies = true;
-		if (rule->errnum == table->default_errnum && rule->arg_count == 0)
+		/* An ordered profile's earlier rule may stand before another errno of its call. */
+		if (rule->errnum == table->default_errnum &&
+		    (rule->arg_count == 0 || !profile->ordered))
 			continue;
 		r = add_denial(table, profile, rule, err);
 		if (r < 0)

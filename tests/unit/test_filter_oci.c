@@ -215,6 +215,30 @@ static void includes_and_excludes_follow_capabilities_architecture_and_kernel(vo
 	assert_int_equal(run_args(plain, __NR_swapon, 0, 0, 0), SECCOMP_RET_USER_NOTIF);
 }
 
+/* The table of errnos has room for a profile that names every call there is. */
+static void every_call_may_have_its_errno(void **state)
+{
+	static char json[FILTER_JSON_MAX];
+	char *end = json;
+	cleanup(filter_free_p) struct filter *filter = NULL;
+
+	end += sprintf(end,
+		       "{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{\"names\":[\"bpf\"");
+	for (int nr = 0; nr <= SYSCALL_NUMBER_NEWEST; nr++)
+		if (syscall_name(nr) && nr != __NR_execve && nr != __NR_bpf)
+			end += sprintf(end, ",\"%s\"", syscall_name(nr));
+	end += sprintf(end, "],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":13,\"args\":"
+			    "[{\"index\":1,\"value\":5,\"op\":\"SCMP_CMP_GT\"}]}]}");
+	filter = compile(json);
+	for (int nr = 0; nr <= SYSCALL_NUMBER_NEWEST; nr++) {
+		if (!syscall_name(nr) || nr == __NR_execve)
+			continue;
+		assert_int_equal(run_args(filter, nr, 0, 5, 0), SECCOMP_RET_ALLOW);
+		assert_int_equal(run_args(filter, nr, 0, 6, 0), SECCOMP_RET_USER_NOTIF);
+		assert_int_equal(answer(filter, nr), EACCES);
+	}
+}
+
 static void unknown_names_are_ignored_and_counted(void **state)
 {
 	cleanup(filter_free_p) struct filter *filter = compile(
@@ -361,6 +385,7 @@ int main(void)
 		cmocka_unit_test(two_errnos_of_one_call_stay_the_kernels),
 		cmocka_unit_test(a_calls_own_errno_beats_the_defaults_and_its_comparisons),
 		cmocka_unit_test(includes_and_excludes_follow_capabilities_architecture_and_kernel),
+		cmocka_unit_test(every_call_may_have_its_errno),
 		cmocka_unit_test(unknown_names_are_ignored_and_counted),
 		cmocka_unit_test(what_cannot_be_honoured_is_refused_with_the_reason),
 		cmocka_unit_test(documents_and_rules_have_limits),
