@@ -53,6 +53,11 @@ void cli_close(struct cli *cli);
 int cli_call(struct cli *cli, const char *method, const ProtobufCMessage *request,
 	     const ProtobufCMessageDescriptor *response, struct grpc_reply *ret_reply);
 
+/* The same, but a failure is not said: *ret_reply is to be ended with grpc_reply_done() in any case but
+ * CLI_FAILED, and cli_say_outcome() says it. */
+int cli_try(struct cli *cli, const char *method, const ProtobufCMessage *request,
+	    const ProtobufCMessageDescriptor *response, struct grpc_reply *ret_reply);
+
 /*
  * One call that answers with a stream: @on_message for each, valid during it; it returns false to end
  * the call. ^C ends it too. Returns CLI_OK at the end, or says the failure.

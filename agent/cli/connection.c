@@ -113,18 +113,25 @@ static const char *path_of(const char *method, char buffer[static 64])
 	return buffer;
 }
 
-int cli_call(struct cli *cli, const char *method, const ProtobufCMessage *request,
-	     const ProtobufCMessageDescriptor *response, struct grpc_reply *ret_reply)
+int cli_try(struct cli *cli, const char *method, const ProtobufCMessage *request,
+	    const ProtobufCMessageDescriptor *response, struct grpc_reply *ret_reply)
 {
 	struct err err = { 0 };
 	char path[64];
-	int code;
 
 	if (grpc_client_unary(cli->client, path_of(method, path), request, response,
 			      cli->timeout_us, ret_reply, &err) < 0)
 		return cli_fail(CLI_FAILED, "%s: %s", method, err.text);
-	if (ret_reply->outcome.code == GRPC_OK)
-		return CLI_OK;
+	return CLI_OK;
+}
+
+int cli_call(struct cli *cli, const char *method, const ProtobufCMessage *request,
+	     const ProtobufCMessageDescriptor *response, struct grpc_reply *ret_reply)
+{
+	int code = cli_try(cli, method, request, response, ret_reply);
+
+	if (code != CLI_OK || ret_reply->outcome.code == GRPC_OK)
+		return code;
 	code = cli_say_outcome(method, &ret_reply->outcome);
 	grpc_reply_done(ret_reply);
 	return code;

@@ -8,6 +8,7 @@
 #include "agent/cli/session.h"
 #include "agent/cli/text.h"
 #include "agent/cli/verbs.h"
+#include "agent/grpc/details.h"
 
 static bool has_ended(const Berth__V1__WorkloadStatus *status)
 {
@@ -29,23 +30,70 @@ static int say_not_started(const Berth__V1__WorkloadStatus *status)
 			text_escape(status->sentence, strlen(status->sentence), sentence));
 }
 
-static int launch(struct cli *cli, const struct run_spec *run)
+/* The number that a refusal names as @key; 0 where it does not. */
+static uint64_t number_of_outcome(const struct grpc_outcome *outcome, const char *key)
+{
+	struct grpc_details *details = NULL;
+	uint64_t number = 0;
+
+	if (grpc_details_decode(outcome->details, outcome->n_details, &details) < 0)
+		return 0;
+	for (size_t i = 0; i < grpc_details_count(details); i++) {
+		const struct grpc_detail *detail = grpc_details_at(details, i);
+
+		if (detail->kind == GRPC_DETAIL_METADATA && strcmp(detail->name, key) == 0)
+			number = strtoull(detail->text, NULL, 10);
+	}
+	grpc_details_free(details);
+	return number;
+}
+
+static int try_launch(struct cli *cli, const struct run_spec *run, Berth__V1__Fence *fence,
+		      struct grpc_reply *reply)
 {
 	Berth__V1__LaunchRequest request = BERTH__V1__LAUNCH_REQUEST__INIT;
+
+	request.fence = fence;
+	request.spec = run->spec;
+	return cli_try(cli, "Launch", &request.base, &berth__v1__launch_response__descriptor,
+		       reply);
+}
+
+/* An id that this host has seen before, and that nobody gave a generation for, takes the next one. */
+static int launch_next(struct cli *cli, const struct run_spec *run, Berth__V1__Fence *fence,
+		       struct grpc_reply *reply)
+{
+	uint64_t highest;
+	int code;
+
+	fence->generation = run->generation ? run->generation : 1;
+	code = try_launch(cli, run, fence, reply);
+	if (code != CLI_OK || reply->outcome.code != GRPC_FAILED_PRECONDITION || run->generation)
+		return code;
+	highest = number_of_outcome(&reply->outcome, "highest_generation");
+	if (highest == 0)
+		return CLI_OK;
+	grpc_reply_done(reply);
+	fence->generation = highest + 1;
+	return try_launch(cli, run, fence, reply);
+}
+
+static int launch(struct cli *cli, const struct run_spec *run)
+{
 	const Berth__V1__WorkloadStatus *status;
 	Berth__V1__Fence fence;
 	struct grpc_reply reply;
 	int code = cli_fence(cli, NULL, &fence);
 
+	if (code == CLI_OK)
+		code = launch_next(cli, run, &fence, &reply);
 	if (code != CLI_OK)
 		return code;
-	fence.generation = run->generation;
-	request.fence = &fence;
-	request.spec = run->spec;
-	code = cli_call(cli, "Launch", &request.base, &berth__v1__launch_response__descriptor,
-			&reply);
-	if (code != CLI_OK)
+	if (reply.outcome.code != GRPC_OK) {
+		code = cli_say_outcome("Launch", &reply.outcome);
+		grpc_reply_done(&reply);
 		return code;
+	}
 	status = ((const Berth__V1__LaunchResponse *)reply.message)->status;
 	if (is_not_started(status))
 		code = say_not_started(status);

@@ -315,7 +315,7 @@ int run_spec_parse(struct run_spec *run, int argc, char **argv)
 {
 	int option, code;
 
-	*run = (struct run_spec){ .generation = 1 };
+	*run = (struct run_spec){ 0 };
 	arena_init(&run->arena, ARENA_MESSAGE_BYTES);
 	code = start_spec(run);
 	while (code == 0 &&

@@ -16,7 +16,7 @@ struct run_spec {
 	bool remove;
 	bool interactive;
 	bool tty;
-	uint64_t generation;
+	uint64_t generation; /* 0: not given */
 	const char *file;
 	Berth__V1__WorkloadSpec *spec; /* from the options, or from the file; in `arena` */
 	/* the options' own */

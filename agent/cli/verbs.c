@@ -27,7 +27,7 @@ const struct verb verbs[] = {
 	  "      --band BAND        critical, production, batch, best-effort\n"
 	  "      --host-network, --host-ids, --unconfined    by policy\n"
 	  "      --seccomp FILE     an OCI seccomp profile\n"
-	  "      --generation N     default 1\n",
+	  "      --generation N     default: one more than this host has seen of the id\n",
 	  verb_run },
 	{ "ps", "[-a] [-l KEY=VALUE...]", "list workloads",
 	  "  -a, --all              those that have ended too\n"
