@@ -1,0 +1,339 @@
+"""berth-sandboxd end to end: a workload's life, its refusals, and the deaths of the daemon and of monitors.
+
+    test_sandboxd.py BUILD_DIRECTORY [unittest arguments]
+"""
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+if os.geteuid() != 0:
+    print("SKIP: berth-sandboxd makes namespaces and control groups, which needs root")
+    sys.exit(77)
+
+from sandboxd_client import (DENIED, EXISTS, INVALID, NOT_FOUND, PRECONDITION, RUNNING, Daemon, Refused,
+                             close_all, pb, ref)
+
+BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
+FOREVER = ["/bin/sh", "-c", "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done"]
+CLD_EXITED, CLD_KILLED = 1, 2
+
+
+def count_host_objects():
+    with open("/proc/self/mountinfo") as file:
+        return len(file.readlines())
+
+
+class Story(unittest.TestCase):
+    policy = ""
+
+    def setUp(self):
+        self.daemon = Daemon(BUILD, self.policy)
+        self.addCleanup(self.daemon.cleanup)
+        self.client = self.daemon.connect()
+
+    def tearDown(self):
+        if os.environ.get("VERBOSE"):
+            print(self.daemon.log())
+
+    def create(self, workload="w-1", **fields):
+        return self.client.ask("create_workload", workload=workload, instance=1, band=2, **fields)
+
+    def launch(self, command, container="main", workload="w-1", wait="started", attempt=1, **fields):
+        self.client.ask("launch", ref=ref(workload, container, attempt=attempt),
+                        root_directory=self.daemon.rootfs, command=command, gate_open=True, **fields)
+        if wait:
+            fact = self.client.wait_fact(wait, lambda f: f.ref.container == container,
+                                         fail_on=("start_failed",) if wait != "start_failed" else ())
+            close_all(self.client.fact_fds)
+            return fact
+
+    def refused(self, kind, verb, **fields):
+        with self.assertRaises(Refused) as caught:
+            self.client.ask(verb, **fields)
+        self.assertEqual(caught.exception.kind, kind, caught.exception.text)
+        return caught.exception.text
+
+    def log_of(self, container="main", workload="w-1"):
+        place = f"{self.daemon.base}/log/{workload}/{container}"
+        return "".join(open(f"{place}/{name}").read() for name in sorted(os.listdir(place)))
+
+
+class Life(Story):
+    policy = "AllowHostDirectories=/usr/share:ro"
+
+    def test_a_workload_lives_and_leaves_nothing(self):
+        mounts = count_host_objects()
+        self.create(hostname="box", volumes=[pb.Volume(name="t", tmpfs_bytes=1 << 20)])
+        started = self.launch(["/bin/sh", "-c", "id -u; hostname; echo x > /data/x; exit 7"], wait="started",
+                              mounts=[pb.Mount(volume="t", target="/data")])
+        self.assertGreater(started.pid, 1)
+        self.assertTrue(started.cgroup_dirs)
+        self.assertIn("clone", [step.step for step in started.steps])
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 7))
+        self.assertGreater(exited.total_cpu_ns, 0)
+        self.assertIn(" stdout F 0\n", self.log_of())
+        self.assertIn(" stdout F box\n", self.log_of())
+        self.client.ask("remove_container", ref=ref("w-1", "main"))
+        self.client.ask("remove_workload", workload="w-1", instance=1, remove_logs=True)
+        self.assertEqual(os.listdir(f"{self.daemon.base}/run"), [])
+        self.assertEqual(os.listdir(f"{self.daemon.base}/log"), [])
+        self.assertEqual(count_host_objects(), mounts)
+        self.assertEqual(self.daemon.stop(), 0)
+        self.assertEqual(self.daemon.cgroups(), [])
+
+    def test_the_page_is_given_for_reading_only(self):
+        self.create()
+        self.client.ask("launch", ref=ref("w-1", "main"), root_directory=self.daemon.rootfs,
+                        command=FOREVER, gate_open=True)
+        self.client.wait_fact("started", fail_on=("start_failed",))
+        page, *dirs = self.client.fact_fds
+        self.assertEqual(os.pread(page, 4, 0), b"BTPG")
+        with self.assertRaises(OSError):
+            os.pwrite(page, b"x", 0)
+        self.assertTrue(all(os.path.isdir(f"/proc/self/fd/{fd}") for fd in dirs))
+        close_all([page, *dirs])
+
+    def test_the_gate_holds_until_it_is_opened(self):
+        self.create()
+        self.client.ask("launch", ref=ref("w-1", "main"), root_directory=self.daemon.rootfs,
+                        command=["/bin/true"])
+        with self.assertRaises(TimeoutError):
+            self.client.wait_fact("started", timeout=0.3)
+        self.client.ask("open_gate", ref=ref("w-1", "main"))
+        self.client.wait_fact("exited", fail_on=("start_failed",))
+
+    def test_a_launch_behind_a_closed_gate_can_be_killed(self):
+        self.create()
+        self.client.ask("launch", ref=ref("w-1", "main"), root_directory=self.daemon.rootfs,
+                        command=["/bin/true"])
+        self.client.ask("kill", ref=ref("w-1", "main"))
+        self.client.wait_fact("start_failed")
+        self.client.ask("remove_workload", workload="w-1", instance=1)
+
+    def test_containers_share_the_workloads_network_and_host_name(self):
+        self.create(hostname="shared")
+        for name in ("one", "two"):
+            self.launch(["/bin/sh", "-c", "hostname; ls -l /proc/self/ns/net"], name, wait="exited")
+        one, two = (self.log_of(name).split("net:[")[1] for name in ("one", "two"))
+        self.assertEqual(one, two)
+
+    def test_signal_freeze_limits_and_kill(self):
+        self.create()
+        self.launch(FOREVER)
+        for frozen in (True, False):
+            self.client.ask("freeze", workload="w-1", instance=1, frozen=frozen)
+        self.client.ask("update_limits", ref=ref("w-1", "main"), limits=pb.Limits(pids_max=77))
+        self.assertIn("77", [open(f"{d}/pids.max").read().strip() for d in self.daemon.cgroups()
+                             if d.endswith("main.1") and os.path.exists(f"{d}/pids.max")])
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 9))
+        self.launch(FOREVER, attempt=2)
+        self.client.ask("kill", ref=ref("w-1"))
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_KILLED, signal.SIGKILL))
+
+    def test_exec_with_pipes_and_with_a_terminal(self):
+        self.create()
+        self.launch(FOREVER)
+        self.client.ask("exec", ref=ref("w-1", "main"), session=5, stdin=True,
+                        command=["/bin/sh", "-c", "cat; echo bad >&2; exit 3"])
+        stdin, stdout, stderr = self.client.reply_fds
+        os.write(stdin, b"words\n")
+        os.close(stdin)
+        ended = self.client.wait_fact("exec_exited", fail_on=("exec_failed",))
+        self.assertEqual((ended.session, ended.exit_si_status), (5, 3))
+        self.assertEqual((os.read(stdout, 100), os.read(stderr, 100)), (b"words\n", b"bad\n"))
+        close_all([stdout, stderr])
+        self.client.ask("exec", ref=ref("w-1", "main"), session=6, tty=True, rows=30, columns=90,
+                        command=["/bin/sh", "-c", "exit 4"])
+        self.assertEqual(len(self.client.reply_fds), 1)
+        ended = self.client.wait_fact("exec_exited", lambda f: f.session == 6, fail_on=("exec_failed",))
+        self.assertEqual(ended.exit_si_status, 4)
+        close_all(self.client.reply_fds)
+
+    def test_what_cannot_start_says_why_and_can_be_tried_again(self):
+        self.create()
+        failed = self.launch(["/bin/nothing-here"], wait="start_failed")
+        self.assertIn("nothing-here", failed.failure.text)
+        self.launch(["/bin/true"], wait="exited", attempt=2)
+        self.client.ask("remove_workload", workload="w-1", instance=1)
+
+    def test_a_denied_call_is_named(self):
+        self.create()
+        self.launch(["/bin/busybox", "mount", "-t", "tmpfs", "x", "/tmp"], wait=None)
+        denied = self.client.wait_fact("denied", fail_on=("start_failed",))
+        self.assertIn("busybox", denied.call.program)
+        exited = self.client.wait_fact("exited")
+        self.assertIn(denied.call.number, [call.number for call in exited.denied])
+
+    def test_refusals(self):
+        self.create(volumes=[pb.Volume(name="ro", host_directory="/usr/share")])
+        self.refused(EXISTS, "create_workload", workload="w-1", instance=2, band=2)
+        self.refused(DENIED, "create_workload", workload="w-2", instance=1, band=2, host_network=True)
+        self.refused(DENIED, "create_workload", workload="w-2", instance=1, band=2, host_ids=True)
+        self.refused(DENIED, "create_workload", workload="w-2", instance=1, band=2,
+                     volumes=[pb.Volume(name="v", host_directory="/etc")])
+        self.refused(NOT_FOUND, "kill", ref=ref("w-9"))
+        self.refused(NOT_FOUND, "kill", ref=ref("w-1", instance=9))
+        launch = dict(ref=ref("w-1", "main"), root_directory=self.daemon.rootfs, command=["/bin/true"])
+        for kind, change in ((DENIED, dict(root_directory="/")), (DENIED, dict(root_directory="/etc")),
+                             (DENIED, dict(root_writable=True)), (DENIED, dict(profile="unconfined")),
+                             (DENIED, dict(capabilities=["CAP_SYS_ADMIN"])), (INVALID, dict(user="-1")),
+                             (INVALID, dict(command=[])), (INVALID, dict(env=["A\nB=1"])),
+                             (INVALID, dict(mounts=[pb.Mount(volume="ro", target="/proc/x")])),
+                             (INVALID, dict(mounts=[pb.Mount(volume="none", target="/data")])),
+                             (INVALID, dict(mounts=[pb.Mount(volume="ro", target="/data", sub_path="../x")])),
+                             (INVALID, dict(limits=pb.Limits(memory_max_bytes=(1 << 64) - 1))),
+                             (INVALID, dict(ref=ref("w-1", "main", attempt=0)))):
+            self.refused(kind, "launch", **{**launch, **change})
+        self.launch(FOREVER)
+        self.refused(PRECONDITION, "remove_container", ref=ref("w-1", "main"))
+        self.refused(PRECONDITION, "remove_workload", workload="w-1", instance=1)
+        self.refused(PRECONDITION, "open_gate", ref=ref("w-1", "main"))
+        self.refused(EXISTS, "launch", **launch)
+
+    def test_hello_comes_first_and_protocols_must_match(self):
+        other = self.daemon.connect(hello=False)
+        for verb, fields, kind in (("inventory", {}, PRECONDITION), ("hello", {"protocol": 99}, PRECONDITION),
+                                   ("inventory", {}, PRECONDITION)):
+            with self.assertRaises(Refused) as caught:
+                other.ask(verb, **fields)
+            self.assertEqual(caught.exception.kind, kind)
+        other.ask("hello", protocol=1)
+        other.ask("inventory")
+        with self.assertRaises((EOFError, OSError)):  # the new connection has ended the old one
+            self.client.ask("inventory")
+
+
+class Deaths(Story):
+    def restart(self):
+        self.daemon.kill()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+
+    def state(self):
+        known = self.client.ask("inventory").inventory.workloads
+        return {c.container: c for w in known for c in w.containers}
+
+    def test_a_workload_outlives_the_daemon(self):
+        self.create(hostname="kept", volumes=[pb.Volume(name="t", tmpfs_bytes=1 << 20)])
+        pid = self.launch(["/bin/sh", "-c", "echo 1 > /data/x; trap 'exit 9' TERM; while :; do sleep 0.05; done"],
+                          mounts=[pb.Mount(volume="t", target="/data")]).pid
+        self.restart()
+        self.assertEqual(self.state()["main"].state, RUNNING)
+        again = self.client.wait_fact("started")
+        self.assertEqual(again.pid, pid)
+        self.launch(["/bin/sh", "-c", "hostname; cat /data/x; ls -l /proc/self/ns/net"], "two", wait="exited",
+                    mounts=[pb.Mount(volume="t", target="/data")])
+        self.assertIn(" kept\n", self.log_of("two"))
+        self.assertIn(f"{os.readlink(f'/proc/{pid}/ns/net')}\n", self.log_of("two"))
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
+        exited = self.client.wait_fact("exited", lambda f: f.ref.container == "main")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 9))
+
+    def test_an_exit_while_the_daemon_is_away_is_told_exactly(self):
+        self.create()
+        pid = self.launch(["/bin/sh", "-c", "trap 'exit 37' TERM; while :; do sleep 0.05; done"]).pid
+        self.daemon.kill()
+        watch = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        self.assertTrue(select.select([watch], [], [], 10)[0])
+        os.close(watch)
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        known = self.state()["main"]
+        if known.state == RUNNING:  # its monitor is just saying so
+            exited = self.client.wait_fact("exited")
+        else:
+            exited = known.exited
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 37))
+
+    def test_a_monitor_that_dies_loses_no_exit_status(self):
+        self.create()
+        pid = self.launch(["/bin/sh", "-c", "trap 'exit 41' TERM; while :; do sleep 0.05; done"]).pid
+        os.kill(parent_of(pid), signal.SIGKILL)
+        while parent_of(pid) != self.daemon.process.pid:
+            os.sched_yield()
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 41))
+        self.client.ask("remove_workload", workload="w-1", instance=1)
+
+    def test_a_monitor_that_dies_after_a_restart_is_told_as_it_is(self):
+        self.create()
+        pid = self.launch(["/bin/sh", "-c", "trap 'exit 43' TERM; while :; do sleep 0.05; done"]).pid
+        self.restart()
+        self.client.wait_fact("started") if self.state() else None
+        os.kill(parent_of(pid), signal.SIGKILL)
+        while parent_of(pid) not in (0, 1, os.getpid()) and "berth-monitor" in name_of(parent_of(pid)):
+            os.sched_yield()
+        os.kill(pid, signal.SIGTERM)
+        exited = self.client.wait_fact("exited")
+        if exited.exit_si_code == 0:  # a kernel before 6.15
+            self.assertIn("monitor-lost", exited.unknown_reason)
+        else:
+            self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 43))
+
+    def test_the_policy_is_reloaded_and_a_bad_one_is_not(self):
+        with open(self.daemon.config, "a") as file:
+            file.write("\n[Policy]\nAllowHostNetwork=yes\n")
+        self.daemon.process.send_signal(signal.SIGHUP)
+        self.client.ask("inventory")
+        self.client.ask("create_workload", workload="w-net", instance=1, band=2, host_network=True)
+        with open(self.daemon.config, "a") as file:
+            file.write("AllowHostIds=perhaps\n")
+        self.daemon.process.send_signal(signal.SIGHUP)
+        self.client.ask("inventory")
+        self.refused(DENIED, "create_workload", workload="w-ids", instance=1, band=2, host_ids=True)
+        self.assertIn("stays as it was", self.daemon.log())
+
+
+def name_of(pid):
+    try:
+        return open(f"/proc/{pid}/comm").read()
+    except OSError:
+        return ""
+
+
+def parent_of(pid):
+    try:
+        return int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
+
+
+class Options(unittest.TestCase):
+    def run_daemon(self, *args):
+        return subprocess.run([f"{BUILD}/sandbox/berth-sandboxd", *args], capture_output=True, text=True)
+
+    def test_a_wrong_key_names_the_file_and_the_line(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write("[Policy]\nAllowHostNetwork=no\nAlowHostIds=yes\n")
+            file.flush()
+            os.chmod(file.name, 0o644)
+            result = self.run_daemon("--check-config", f"--config={file.name}")
+        self.assertEqual(result.returncode, 2)
+        self.assertIn(f"{file.name}:3:", result.stderr)
+        self.assertIn("AllowHostIds", result.stderr)
+
+    def test_the_default_policy_reads_back_as_itself(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write(self.run_daemon("--print-default-config").stdout)
+            file.flush()
+            os.chmod(file.name, 0o644)
+            self.assertEqual(self.run_daemon("--check-config", f"--config={file.name}").returncode, 0)
+
+    def test_version_help_and_wrong_options(self):
+        self.assertIn("0.1.0", self.run_daemon("--version").stdout)
+        self.assertIn("--config", self.run_daemon("--help").stdout)
+        self.assertEqual(self.run_daemon("--nonsense").returncode, 2)
+
+
+if __name__ == "__main__":
+    unittest.main(warnings="ignore")
