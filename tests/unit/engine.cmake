@@ -1,3 +1,5 @@
 unit_test(engine_life LIBS berth_engine SOURCES sandbox_player.c)
 unit_test(engine_rules LIBS berth_engine SOURCES sandbox_player.c)
 unit_test(engine_host LIBS berth_engine SOURCES sandbox_player.c)
+unit_test(engine_random LIBS berth_engine SOURCES sandbox_player.c)
+unit_test(sandboxlink LIBS berth_sandboxlink)
