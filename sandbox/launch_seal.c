@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -86,13 +87,11 @@ int launch_protect_program(char *const argv[], struct err *err)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY, .propagation = MS_PRIVATE };
 	cleanup_fd int fd = -1;
-	int self_fd = open("/proc/self/exe", O_RDWR | O_CLOEXEC);
+	struct statvfs st;
 
-	/* ETXTBSY would be a writable mount's answer, EROFS is that of the mount which we look for. */
-	if (self_fd < 0 && errno == EROFS)
+	/* There already; or the whole file system is, which serves as well. */
+	if (statvfs("/proc/self/exe", &st) == 0 && (st.f_flag & ST_RDONLY))
 		return 0;
-	if (self_fd >= 0)
-		(void)close(self_fd);
 	fd = open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_set(err, ERR_INTERNAL, errno,
