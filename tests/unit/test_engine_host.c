@@ -328,31 +328,53 @@ static void ends_that_happened_meanwhile_are_exact(void **state)
 	engine_waiter_cancel(&launch.waiter);
 }
 
+/* The inventory tells of one workload whose "main" still runs. */
+static void come_back_with(struct player *player, const char *id)
+{
+	Berth__Sandbox__V1__KnownWorkload workload = BERTH__SANDBOX__V1__KNOWN_WORKLOAD__INIT;
+	Berth__Sandbox__V1__KnownContainer container = BERTH__SANDBOX__V1__KNOWN_CONTAINER__INIT;
+	Berth__Sandbox__V1__KnownContainer *containers[] = { &container };
+	Berth__Sandbox__V1__KnownWorkload *known[] = { &workload };
+
+	workload.workload = (char *)id;
+	workload.instance = engine_workload_instance(engine_find(player->engine, id));
+	workload.n_containers = 1;
+	workload.containers = containers;
+	container.container = (char *)"main";
+	container.attempt = 1;
+	container.state = PAGE_RUNNING;
+	player->inventory.n_workloads = 1;
+	player->inventory.workloads = known;
+	player_connect(player);
+	player->inventory.n_workloads = 0;
+}
+
 static void a_stop_that_the_lost_link_swallowed_is_sent_again(void **state)
 {
 	struct player *player = *state;
-	Berth__Sandbox__V1__KnownWorkload a = BERTH__SANDBOX__V1__KNOWN_WORKLOAD__INIT;
-	Berth__Sandbox__V1__KnownContainer main_a = BERTH__SANDBOX__V1__KNOWN_CONTAINER__INIT;
-	Berth__Sandbox__V1__KnownContainer *containers[] = { &main_a };
-	Berth__Sandbox__V1__KnownWorkload *known[] = { &a };
 	struct outcome stop;
 
 	player_run(player, player_spec(player, "a"), 1);
 	player_disconnect(player);
 	player_stop(player, "a", 1, -1, &stop);
-	a.workload = (char *)"a";
-	a.instance = engine_workload_instance(engine_find(player->engine, "a"));
-	a.n_containers = 1;
-	a.containers = containers;
-	main_a.container = (char *)"main";
-	main_a.attempt = 1;
-	main_a.state = PAGE_RUNNING;
-	player->inventory.n_workloads = 1;
-	player->inventory.workloads = known;
-	player_connect(player);
+	come_back_with(player, "a");
 	assert_int_equal(player->requests[player->n_requests - 1].message->verb_case, VERB(SIGNAL));
 	player_exited(player, "a", "main", CLD_KILLED, SIGTERM);
 	assert_int_equal(stop.state, STATE(EXITED));
+}
+
+static void a_kill_that_the_lost_link_swallowed_is_sent_again(void **state)
+{
+	struct player *player = *state;
+	struct outcome stop;
+
+	player_run(player, player_spec(player, "a"), 1);
+	player_stop(player, "a", 1, 100, &stop);
+	player_disconnect(player);
+	player_pass(player, 100);
+	come_back_with(player, "a");
+	assert_int_equal(player->requests[player->n_requests - 1].message->verb_case, VERB(KILL));
+	engine_waiter_cancel(&stop.waiter);
 }
 
 static void a_restart_waits_for_the_sandbox(void **state)
@@ -505,6 +527,7 @@ int main(void)
 		T(a_watch_of_one_workload_hears_of_no_other),
 		T(ends_that_happened_meanwhile_are_exact),
 		T(a_stop_that_the_lost_link_swallowed_is_sent_again),
+		T(a_kill_that_the_lost_link_swallowed_is_sent_again),
 		T(a_restart_waits_for_the_sandbox),
 		T(exec_tells_its_start_and_its_end),
 		T(lists_are_paged_by_id),

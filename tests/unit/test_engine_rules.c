@@ -107,6 +107,26 @@ static void a_deleted_generation_cannot_come_back(void **state)
 	engine_waiter_cancel(&outcome.waiter);
 }
 
+static void a_lower_generation_is_refused_while_it_is_there_and_while_it_is_replaced(void **state)
+{
+	struct player *player = *state;
+	struct outcome next;
+	struct outcome late;
+
+	player_run(player, player_spec(player, "a"), 4);
+	player_launch(player, player_spec(player, "a"), 1, 3, &late);
+	assert_string_equal(late.reason, FAULT_STALE_GENERATION);
+	assert_non_null(strstr(late.err.text, "generation 3"));
+	assert_non_null(strstr(late.err.text, "generation 4"));
+	player_launch(player, player_spec(player, "a"), 1, 6, &next);
+	player_launch(player, player_spec(player, "a"), 1, 5, &late);
+	assert_string_equal(late.reason, FAULT_STALE_GENERATION);
+	player_exited(player, "a", "main", CLD_EXITED, 0);
+	player_started(player, "a", "main");
+	assert_int_equal(next.calls, 1);
+	assert_int_equal(engine_workload_generation(engine_find(player->engine, "a")), 6);
+}
+
 static void a_stop_before_its_launch_bars_it(void **state)
 {
 	struct player *player = *state;
@@ -475,6 +495,7 @@ int main(void)
 		T(defaults_that_are_spelled_out_are_the_same_spec),
 		T(the_same_generation_with_another_spec_exists),
 		T(a_deleted_generation_cannot_come_back),
+		T(a_lower_generation_is_refused_while_it_is_there_and_while_it_is_replaced),
 		T(a_stop_before_its_launch_bars_it),
 		T(a_stop_of_an_older_generation_does_nothing),
 		T(a_refusal_says_what_is_short_how_much_was_asked_and_is_left),
