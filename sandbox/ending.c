@@ -262,6 +262,12 @@ void ending_start_failed(struct container *container, const struct monitor_faile
 	facts_start_failed(container);
 }
 
+void ending_stamp(struct monitor_exited *exited)
+{
+	exited->finished_wall_ns = clock_ns(CLOCK_REALTIME);
+	exited->finished_boot_ns = clock_ns(CLOCK_BOOTTIME);
+}
+
 static uint64_t known(uint64_t value)
 {
 	return value == TASKGROUP_UNSET || value == TASKGROUP_UNLIMITED ? 0 : value;
@@ -328,12 +334,9 @@ void ending_without_monitor(struct container *container, int code, int status, c
 {
 	if (container_has_ended(container))
 		return;
-	container->exited = (struct monitor_exited){
-		.exit_si_code = code,
-		.exit_si_status = status,
-		.finished_wall_ns = clock_ns(CLOCK_REALTIME),
-		.finished_boot_ns = clock_ns(CLOCK_BOOTTIME),
-	};
+	container->exited = (struct monitor_exited){ .exit_si_code = code,
+						     .exit_si_status = status };
+	ending_stamp(&container->exited);
 	(void)snprintf(container->unknown_reason, sizeof(container->unknown_reason), "%s", why);
 	container->killed_usec = now_usec(container);
 	if (container->group)

@@ -22,3 +22,6 @@ void ending_record(struct container *container, const struct monitor_exited *exi
 
 /* It was never started: the registry's state and the fact. */
 void ending_start_failed(struct container *container, const struct monitor_failed *failed);
+
+/* It finished now. */
+void ending_stamp(struct monitor_exited *exited);

@@ -73,6 +73,7 @@ static void on_first_end(pid_t pid, int code, int status, void *userdata)
 	if (monitor->session) {
 		struct monitor_exited exited = { .exit_si_code = code, .exit_si_status = status };
 
+		ending_stamp(&exited);
 		facts_exec_exited(monitor->session, &exited);
 		release_session(monitor);
 		return;

@@ -36,6 +36,7 @@ static void first_has_ended(struct monitor *monitor, int code, int status, const
 	if (monitor->session) {
 		struct monitor_exited exited = { .exit_si_code = code, .exit_si_status = status };
 
+		ending_stamp(&exited);
 		facts_exec_exited(monitor->session, &exited);
 		session_free(monitor->session);
 		return;

@@ -1,5 +1,6 @@
 #include "sandbox/shutdown.h"
 
+#include <errno.h>
 #include <time.h>
 
 #include "proto/log.h"
@@ -63,14 +64,26 @@ static void remove_all(struct sandboxd *host)
 		(void)sd_event_run(host->event, TURN_USEC);
 }
 
+/* The monitors are the last to leave: each ends when its exit record has been taken. */
+static void remove_tree(struct sandboxd *host)
+{
+	const uint64_t limit = now_usec() + REMOVE_LIMIT_USEC;
+	struct err err = { 0 };
+	int r;
+
+	while ((r = hierarchy_remove_if_empty(host->hierarchy, &err)) == -EBUSY &&
+	       now_usec() < limit)
+		(void)sd_event_run(host->event, TURN_USEC);
+	if (r < 0)
+		log_event(LOG_WARNING, NULL, "control groups are left below %s: %s",
+			  host->hierarchy->base, r == -EBUSY ? "they are in use" : err.text);
+}
+
 void shutdown_stop_workloads(struct sandboxd *host)
 {
-	struct err err = { 0 };
-
 	(void)registry_walk(&host->registry, kill_one, NULL);
 	wait_for_ends(host);
 	remove_all(host);
-	if (host->hierarchy && hierarchy_remove_if_empty(host->hierarchy, &err) < 0)
-		log_event(LOG_WARNING, NULL, "control groups are left below %s: %s",
-			  host->hierarchy->base, err.text);
+	if (host->hierarchy)
+		remove_tree(host);
 }
