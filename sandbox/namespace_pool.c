@@ -203,8 +203,9 @@ static int finish_holder(const struct holder *holder, bool host_network, bool ho
 	}
 	if (!host_ids)
 		r = open_namespace(holder->pid, "user", &set.user_fd, err);
-	if (r == 0 && !host_network)
-		r = open_namespace(holder->pid, "net", &set.net_fd, err);
+	/* The host's is that of the first process: the daemon's own may be a private one (PrivateNetwork=). */
+	if (r == 0)
+		r = open_namespace(host_network ? 1 : holder->pid, "net", &set.net_fd, err);
 	if (r == 0)
 		r = open_namespace(holder->pid, "ipc", &set.ipc_fd, err);
 	if (r == 0)

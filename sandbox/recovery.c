@@ -168,11 +168,10 @@ static bool take_namespaces_of(const struct workload *workload, int procs_fd, pi
 	set.id_first = id_first;
 	set.ipc_fd = open_namespace(pid, "ipc");
 	set.uts_fd = open_namespace(pid, "uts");
-	if (!workload->host_network)
-		set.net_fd = open_namespace(pid, "net");
+	set.net_fd = open_namespace(pid, "net");
 	if (!workload->host_ids)
 		set.user_fd = open_namespace(pid, "user");
-	if (set.ipc_fd < 0 || set.uts_fd < 0 || (!workload->host_network && set.net_fd < 0) ||
+	if (set.ipc_fd < 0 || set.uts_fd < 0 || set.net_fd < 0 ||
 	    (!workload->host_ids && set.user_fd < 0) || pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
 		return false;
 	*ret_set = set;

@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@
 #include "sandbox/reaper.h"
 #include "sandbox/recovery.h"
 #include "sandbox/requests.h"
+#include "sandbox/rootfs.h"
 
 #define FILTERS_KEPT    64
 #define OOM_SCORE       "-900" /* a workload goes before berthd, and berthd before this */
@@ -127,9 +129,12 @@ static int open_places(const struct startup_options *options, struct sandboxd *h
 	if (fchown(host->log_fd, 0, host->agent_gid) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot give %s to berthd's group: %m",
 			       host->policy.log_directory);
-	host->proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (host->proc_fd < 0)
-		return err_set(err, ERR_INTERNAL, errno, "cannot open /proc: %m");
+	/* One of our own: the host's may have other mounts on it, by ProtectKernelTunables= or by hand. */
+	r = rootfs_new_mount("proc", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+			     err);
+	if (r < 0)
+		return r;
+	host->proc_fd = r;
 	return 0;
 }
 
