@@ -37,6 +37,17 @@ static void check(int r, const struct err *err)
 		fail_msg("%s (%d)", err->text, r);
 }
 
+/* Where the programs are on a machine that they were not built on. */
+static const char *program_path(const char *built, char path[static 128])
+{
+	const char *directory = getenv("BERTH_TEST_PROGRAMS");
+
+	if (!directory)
+		return built;
+	(void)snprintf(path, 128, "%s/%s", directory, strrchr(built, '/') + 1);
+	return path;
+}
+
 static void copy_file(const char *from, int dir_fd, const char *to)
 {
 	cleanup_fd int in = open(from, O_RDONLY | O_CLOEXEC);
@@ -61,6 +72,8 @@ static void write_file(int dir_fd, const char *name, const char *text, mode_t mo
 
 static void make_rootfs(int dir_fd)
 {
+	char path[128];
+
 	static const char *const directories[] = { "bin", "proc", "sys", "dev",  "etc",
 						   "tmp", "data", "ro",  "home", "noentry" };
 	static const char *const applets[] = { "sh",    "ls",       "cat",   "echo", "id",
@@ -71,11 +84,9 @@ static void make_rootfs(int dir_fd)
 
 	for (size_t i = 0; i < ARRAY_SIZE(directories); i++)
 		assert_int_equal(mkdirat(dir_fd, directories[i], 0755), 0);
-	copy_file("/bin/busybox", dir_fd, "bin/busybox");
-	copy_file(LAUNCH_PROBE, dir_fd, "bin/probe");
+	copy_file(program_path("/bin/busybox", path), dir_fd, "bin/busybox");
+	copy_file(program_path(LAUNCH_PROBE, path), dir_fd, "bin/probe");
 	for (size_t i = 0; i < ARRAY_SIZE(applets); i++) {
-		char path[64];
-
 		(void)snprintf(path, sizeof(path), "bin/%s", applets[i]);
 		assert_int_equal(symlinkat("busybox", dir_fd, path), 0);
 	}
@@ -134,7 +145,7 @@ static void prepare_workload(struct harness *harness, bool own_users)
 
 void harness_begin(struct harness *harness, bool host_ids)
 {
-	char base[64], workload[64];
+	char base[64], workload[64], path[128];
 	struct hierarchy_options options = { .base = base, .trust_base = true };
 	struct filter_request request = { .source = FILTER_DEFAULT, .listener = true };
 	struct taskgroup_limits limits;
@@ -147,7 +158,7 @@ void harness_begin(struct harness *harness, bool host_ids)
 				     .program_fd = -1,
 				     .root_fd = -1,
 				     .filter_image_fd = -1 };
-	harness->program_fd = launch_open_monitor_program(LAUNCH_MONITOR, &err);
+	harness->program_fd = launch_open_monitor_program(program_path(LAUNCH_MONITOR, path), &err);
 	check(harness->program_fd, &err);
 	(void)snprintf(harness->directory, sizeof(harness->directory), "/tmp/berth-launch.XXXXXX");
 	assert_non_null(mkdtemp(harness->directory));
