@@ -16,6 +16,7 @@ enum target {
 	TARGET_HOST,
 	TARGET_NEW_WORKLOAD,          /* its names are checked, nothing is looked up */
 	TARGET_WORKLOAD,              /* workload and instance */
+	TARGET_WORKLOAD_OR_GONE,      /* the same, or an id that is not there at all */
 	TARGET_NEW_CONTAINER,         /* a ref whose workload exists */
 	TARGET_CONTAINER,             /* a ref */
 	TARGET_WORKLOAD_OR_CONTAINER, /* a ref, perhaps without a container */
@@ -52,7 +53,7 @@ static const struct verb {
 	{ VERB(ATTACH), "Attach", TARGET_CONTAINER, STARTING | RUNNING, false, call_attach },
 	{ VERB(REMOVE_CONTAINER), "RemoveContainer", TARGET_CONTAINER, EXITED | FAILED, false,
 	  call_remove_container },
-	{ VERB(REMOVE_WORKLOAD), "RemoveWorkload", TARGET_WORKLOAD, 0, false,
+	{ VERB(REMOVE_WORKLOAD), "RemoveWorkload", TARGET_WORKLOAD_OR_GONE, 0, false,
 	  call_remove_workload },
 };
 
@@ -124,6 +125,7 @@ static int check_names(const struct verb *verb, const struct names *names, struc
 	if (names->instance == 0)
 		return err_set(err, ERR_INVALID, EINVAL, "instance: must not be 0");
 	if (verb->target == TARGET_NEW_WORKLOAD || verb->target == TARGET_WORKLOAD ||
+	    verb->target == TARGET_WORKLOAD_OR_GONE ||
 	    (verb->target == TARGET_WORKLOAD_OR_CONTAINER && !names->container[0]))
 		return 0;
 	r = names_check_container(names->container, err);
@@ -179,9 +181,12 @@ static int find_target(struct call *call, const struct verb *verb, struct err *e
 
 	if (r < 0 || verb->target == TARGET_HOST || verb->target == TARGET_NEW_WORKLOAD)
 		return r;
+	if (verb->target == TARGET_WORKLOAD_OR_GONE &&
+	    !registry_find(&call->host->registry, names.workload))
+		return 0;
 	r = find_workload(call, &names, err);
-	if (r < 0 || verb->target == TARGET_WORKLOAD || verb->target == TARGET_NEW_CONTAINER ||
-	    !names.container[0])
+	if (r < 0 || verb->target == TARGET_WORKLOAD || verb->target == TARGET_WORKLOAD_OR_GONE ||
+	    verb->target == TARGET_NEW_CONTAINER || !names.container[0])
 		return r;
 	return find_container(call, verb, &names, err);
 }

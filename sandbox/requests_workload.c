@@ -336,7 +336,8 @@ static void note_pending(const char *sentence, void *userdata)
 
 /*
  * Safe: only where all containers have ended. Removes what this daemon made for this workload, by
- * descriptors of its own directories; the log files without following a link.
+ * descriptors of its own directories; the log files without following a link. A workload that was
+ * removed before may still have log files: they are those of an id that nobody has now.
  */
 int call_remove_workload(struct call *call, struct err *err)
 {
@@ -344,15 +345,18 @@ int call_remove_workload(struct call *call, struct err *err)
 	Berth__Sandbox__V1__Reply reply = BERTH__SANDBOX__V1__REPLY__INIT;
 	Berth__Sandbox__V1__RemoveResult result = BERTH__SANDBOX__V1__REMOVE_RESULT__INIT;
 	struct workload *workload = call->workload;
-	size_t running = workload_count_running(workload);
+	size_t running = workload ? workload_count_running(workload) : 0;
 	int r;
 
+	if (!workload && !wish->remove_logs)
+		return err_set(err, ERR_NOT_FOUND, ENOENT, "no workload %s", wish->workload);
 	if (running > 0)
 		return err_set(err, ERR_PRECONDITION, EBUSY,
 			       "workload %s has %zu containers that have not ended", workload->id,
 			       running);
 	call->removed = &result;
-	removal_workload(call->host, workload, note_pending, call);
+	if (workload)
+		removal_workload(call->host, workload, note_pending, call);
 	call->workload = NULL;
 	r = wish->remove_logs ? removal_logs(call->host, wish->workload, err) : 0;
 	if (r < 0)

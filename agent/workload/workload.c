@@ -444,8 +444,12 @@ void workload_attempt_over(struct workload *workload)
 	workload->ending = false;
 	memcpy(sentence, workload->end_sentence, sizeof(sentence));
 	if (workload->no_restart || workload->successor) {
-		if (workload->killed)
+		if (workload->killed) {
 			reason = REASON(KILLED_AFTER_GRACE);
+			(void)snprintf(sentence, sizeof(sentence),
+				       "%.400s; killed when its grace was over",
+				       workload->end_sentence);
+		}
 		workload_finish(workload, reason, sentence);
 	} else if (!restart_is_due(workload, reason)) {
 		workload_finish(workload, reason, sentence);
