@@ -8,6 +8,8 @@
 #include "agent/workload/validate.h"
 #include "proto/cleanup.h"
 
+#define RECORDS_MAX 4096 /* of ended workloads, beyond those that may run */
+
 static int refuse_draining(struct engine *engine, struct engine_fault *fault, struct err *err)
 {
 	fault->reason = FAULT_DRAINING;
@@ -86,6 +88,24 @@ static int admit(struct engine *engine, const struct charge *promised, struct la
 	return r < 0 ? err_prefix(err, r, "launch %s", plan->spec->message->id) : 0;
 }
 
+/* Records of ended workloads stay until Delete: one who never deletes finds an end too. */
+static int check_records(struct engine *engine, const struct launch_plan *plan,
+			 struct engine_fault *fault, struct err *err)
+{
+	struct charge all = engine_allocatable(engine);
+	size_t max = all.workloads + RECORDS_MAX;
+	const struct fault_quota quota = { .resource = "records", .unit = "", .asked = 1 };
+
+	if (plan->workload || engine->n_workloads < max)
+		return 0;
+	fault->reason = FAULT_NO_ROOM;
+	engine_fault_add_quota(fault, &quota);
+	return err_set(
+		err, ERR_EXHAUSTED, ENOSPC,
+		"this host keeps the records of %zu workloads already: delete those that have ended",
+		engine->n_workloads);
+}
+
 static int check_new(struct engine *engine, const struct charge *promised, struct launch_plan *plan,
 		     struct engine_fault *fault, struct err *err)
 {
@@ -103,9 +123,9 @@ static int check_new(struct engine *engine, const struct charge *promised, struc
 			       id);
 	}
 	r = supported_spec(plan->spec->message, &engine->host, fault, err);
-	if (r < 0)
-		return r;
-	return admit(engine, promised, plan, fault, err);
+	if (r >= 0)
+		r = check_records(engine, plan, fault, err);
+	return r < 0 ? r : admit(engine, promised, plan, fault, err);
 }
 
 void launch_plan(struct engine *engine, const Berth__V1__WorkloadSpec *spec, uint64_t generation,

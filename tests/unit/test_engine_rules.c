@@ -190,6 +190,24 @@ static void what_has_ended_gives_its_room_back(void **state)
 	engine_waiter_cancel(&launch.waiter);
 }
 
+static void records_of_the_dead_have_an_end(void **state)
+{
+	struct player *player = *state;
+	struct outcome launch;
+	char id[16];
+	int n = 0;
+
+	/* Each ends before it is made, so that only records are left. */
+	player->up = false;
+	do {
+		(void)snprintf(id, sizeof(id), "w%d", n++);
+		player_launch(player, player_spec(player, id), 1, 1, &launch);
+		arena_reset(&player->arena);
+	} while (launch.r == 0 && n < 10000);
+	assert_int_equal(n, 4096 + 3 + 1);
+	assert_string_equal(launch.quotas[0].resource, "records");
+}
+
 static void init_containers_count_by_the_largest_alone(void **state)
 {
 	struct player *player = *state;
@@ -500,6 +518,7 @@ int main(void)
 		T(a_stop_of_an_older_generation_does_nothing),
 		T(a_refusal_says_what_is_short_how_much_was_asked_and_is_left),
 		T(what_has_ended_gives_its_room_back),
+		T(records_of_the_dead_have_an_end),
 		T(init_containers_count_by_the_largest_alone),
 		T(an_update_is_admitted_and_undone_when_the_kernel_refuses),
 		T(what_the_host_lacks_or_forbids_is_named),
