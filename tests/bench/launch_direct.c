@@ -5,18 +5,23 @@
 
 #include "tests/bench/launch_bed.h"
 
-struct step_sum {
+struct step_times {
 	char name[24];
-	uint64_t ns;
+	uint64_t sum_ns;
+	uint64_t min_ns;
 };
 
-static struct step_sum sums[MONITOR_STEPS_MAX];
+static struct step_times times[MONITOR_STEPS_MAX];
 
 static void add_steps(const struct monitor_started *started)
 {
 	for (uint32_t i = 0; i < started->step_count; i++) {
-		memcpy(sums[i].name, started->steps[i].name, sizeof(sums[i].name));
-		sums[i].ns += started->steps[i].ns;
+		struct step_times *step = &times[i];
+
+		if (!step->name[0] || started->steps[i].ns < step->min_ns)
+			step->min_ns = started->steps[i].ns;
+		memcpy(step->name, started->steps[i].name, sizeof(step->name));
+		step->sum_ns += started->steps[i].ns;
 	}
 }
 
@@ -48,9 +53,10 @@ int main(int argc, char **argv)
 		container_done(&container, &bed.harness);
 	}
 	bed_report("launch_direct", ns, runs);
-	for (size_t i = 0; i < MONITOR_STEPS_MAX && sums[i].name[0]; i++)
-		(void)printf("  step %-12s %6llu us\n", sums[i].name,
-			     (unsigned long long)(sums[i].ns / runs / 1000));
+	for (size_t i = 0; i < MONITOR_STEPS_MAX && times[i].name[0]; i++)
+		(void)printf("  step %-12s min %6llu mean %6llu us\n", times[i].name,
+			     (unsigned long long)times[i].min_ns / 1000,
+			     (unsigned long long)(times[i].sum_ns / runs / 1000));
 	bed_end(&bed);
 	free(ns);
 	return 0;
