@@ -150,8 +150,8 @@ static void on_started(struct monitor *monitor, struct incoming *in)
 	container->state = PAGE_RUNNING;
 	container->group_id = started->group_id;
 	monitors_open_group(container);
+	write_record(container); /* first: what was told must be known after a crash */
 	facts_started(container, started);
-	write_record(container);
 }
 
 static void answer_exec(struct session *session, const int *fds, size_t n_fds,

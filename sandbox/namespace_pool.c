@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "proto/log.h"
 
@@ -186,6 +187,15 @@ static int open_namespace(pid_t pid, const char *name, int *ret_fd, struct err *
 	return 0;
 }
 
+/* The first process's: the daemon's own may be a private one (PrivateNetwork=). Where nobody may look at
+ * the first process, as in some virtual machines, there is no such unit either. */
+static int open_host_network(int *ret_fd, struct err *err)
+{
+	if (open_namespace(1, "net", ret_fd, NULL) == 0)
+		return 0;
+	return open_namespace(getpid(), "net", ret_fd, err);
+}
+
 /* Read the verdict, which is there or comes soon, and open what the holder holds. */
 static int finish_holder(const struct holder *holder, bool host_network, bool host_ids,
 			 struct namespace_set *ret_set, struct err *err)
@@ -203,9 +213,9 @@ static int finish_holder(const struct holder *holder, bool host_network, bool ho
 	}
 	if (!host_ids)
 		r = open_namespace(holder->pid, "user", &set.user_fd, err);
-	/* The host's is that of the first process: the daemon's own may be a private one (PrivateNetwork=). */
 	if (r == 0)
-		r = open_namespace(host_network ? 1 : holder->pid, "net", &set.net_fd, err);
+		r = host_network ? open_host_network(&set.net_fd, err)
+				 : open_namespace(holder->pid, "net", &set.net_fd, err);
 	if (r == 0)
 		r = open_namespace(holder->pid, "ipc", &set.ipc_fd, err);
 	if (r == 0)

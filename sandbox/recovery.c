@@ -39,10 +39,10 @@ static void take_container_back(struct sandboxd *host, struct container *contain
 	struct err err = { 0 };
 
 	container->group_id = record->group_id;
-	if (record->group_id)
-		monitors_open_group(container);
 	(void)page_file_read(container->run_fd, &page, NULL);
-	if (record->group_id) {
+	if (record->group_id || page.state == PAGE_RUNNING || page.state == PAGE_EXITED) {
+		/* Without an id it is whatever has the name, below a group whose id was compared. */
+		monitors_open_group(container);
 		container->state = PAGE_RUNNING;
 		monitor->started_wall_ns = page.started_wall_ns;
 		monitor->started_boot_ns = page.started_boot_ns;
@@ -51,7 +51,7 @@ static void take_container_back(struct sandboxd *host, struct container *contain
 		log_event(LOG_INFO, &about, "taken back, with its monitor");
 		return;
 	}
-	monitor->started = record->group_id != 0;
+	monitor->started = container->state == PAGE_RUNNING;
 	monitors_lost(monitor, err.text);
 }
 

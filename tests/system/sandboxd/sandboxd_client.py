@@ -194,6 +194,13 @@ class Daemon:
         with open(os.path.join(self.base, "sandboxd.log"), errors="replace") as file:
             return file.read()
 
+    def wait_log(self, text, timeout=20):
+        end = time.monotonic() + timeout
+        while text not in self.log():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{text!r} was never logged:\n{self.log()}")
+            select.select([], [], [], 0.01)
+
     def connect(self, **options):
         return Client(self.socket, **options)
 
