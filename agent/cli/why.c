@@ -17,9 +17,15 @@ static void print_text(const char *indent, const char *text)
 static void print_exit(const Berth__V1__ExitRecord *record)
 {
 	char peak[TEXT_SHORT_MAX], limit[TEXT_SHORT_MAX], text[TEXT_SHORT_MAX];
-	double seconds = (double)(record->finished_boot_ns - record->started_boot_ns) / 1e9;
+	double seconds;
 
 	print_text("  ended:     ", record->sentence);
+	if (record->started_boot_ns == 0) { /* it never ran: there are no figures */
+		(void)printf("             at %s, attempt %u\n",
+			     text_time(record->finished_time_unix_ns, text), record->attempt);
+		return;
+	}
+	seconds = (double)(record->finished_boot_ns - record->started_boot_ns) / 1e9;
 	(void)printf("             at %s, after %.3f s, attempt %u\n",
 		     text_time(record->finished_time_unix_ns, text), seconds, record->attempt);
 	if (record->oom_killed)
