@@ -1,0 +1,26 @@
+"""stories.py [PATTERN...]: all stories of this folder, or those whose names match, against one pair of daemons."""
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import host
+from story import run_stories
+
+for part in ("life", "streams"):
+    __import__("test_" + part)
+
+
+def main():
+    with host.Host() as berth:
+        good = run_stories(berth, sys.argv[1:])
+    left = berth.what_is_left()
+    if left:
+        print("\n".join(left))
+        print(f"not ok nothing-is-left: {left[0]} (and {len(left) - 1} more)")
+    elif not sys.argv[1:]:
+        print("ok nothing-is-left")
+    return 0 if good and not left else 1
+
+
+sys.exit(main())
