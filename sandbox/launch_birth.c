@@ -49,6 +49,19 @@ static void signals_block(void)
 	(void)sigprocmask(SIG_SETMASK, &all, NULL);
 }
 
+/* When memory runs out the monitors go last: after the daemon, whose score they have at first. Without
+ * CAP_SYS_RESOURCE they keep that. The container's process gets its own in birth_set_oom_score(). */
+static void set_monitor_oom_score(void)
+{
+	static const char score[] = "-999";
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	(void)!write(fd, score, sizeof(score) - 1);
+	(void)close(fd);
+}
+
 int birth_fork(int monitors_fd, int (*monitor)(const void *spec, int control_fd), const void *spec,
 	       struct launched *ret, struct err *err)
 {
@@ -74,6 +87,7 @@ int birth_fork(int monitors_fd, int (*monitor)(const void *spec, int control_fd)
 	if (pid == 0) {
 		(void)close(pair[0]);
 		signals_block();
+		set_monitor_oom_score();
 		(void)prctl(PR_SET_DUMPABLE, 0);
 		(void)prctl(PR_SET_NAME, "berth-launch");
 		(void)setsid();
