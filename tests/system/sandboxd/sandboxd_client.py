@@ -224,6 +224,8 @@ class Daemon:
         return found
 
     def cleanup(self):
+        if self.process.poll() is not None and self.cgroups():
+            self.start(workloads_end=True)  # a test failed while it was dead: workloads live on
         code = self.stop()
         if self.mounted:
             subprocess.run(["umount", "-l", f"{self.base}/run"], check=False)

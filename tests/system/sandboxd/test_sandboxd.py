@@ -23,7 +23,7 @@ BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else
 
 def until_term(code, before="true"):
     """A program that says "up" once SIGTERM would end it with this code: before, a pid 1 ignores it."""
-    return ["/bin/sh", "-c", f"trap 'exit {code}' TERM; {before}; echo up; while :; do sleep 0.05; done"]
+    return ["/bin/sh", "-c", f"trap 'exit {code}' TERM; {before}; echo up; while :; do sleep 1 & wait $!; done"]
 
 
 FOREVER = until_term(9)
