@@ -247,10 +247,19 @@ static bool window_is_closed(const struct grpc_call *call)
 	       nghttp2_session_get_stream_remote_window_size(session, call->stream_id) <= 0;
 }
 
+/* The status in a reset's words, for a peer that takes no trailers. It has had headers, so REFUSED_STREAM
+ * makes no client repeat the call. */
+static uint32_t reset_code(enum grpc_code code)
+{
+	if (code == GRPC_UNAVAILABLE)
+		return NGHTTP2_REFUSED_STREAM;
+	return code == GRPC_RESOURCE_EXHAUSTED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_CANCEL;
+}
+
 static void reset_stream(struct grpc_call *call)
 {
 	check_submitted(call, nghttp2_submit_rst_stream(call->conn->pump.session, NGHTTP2_FLAG_NONE,
-							call->stream_id, NGHTTP2_CANCEL));
+							call->stream_id, reset_code(call->code)));
 	connection_kick(call->conn);
 }
 

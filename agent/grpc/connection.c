@@ -18,9 +18,12 @@
 #include "agent/grpc/call_private.h"
 #include "proto/cleanup.h"
 
-#define CONNECTION_WINDOW   (1 << 20)
-#define NOTICE_USEC         1000000ULL
-#define LINGER_USEC         1000000ULL
+#define CONNECTION_WINDOW (1 << 20)
+#define NOTICE_USEC       1000000ULL
+#define LINGER_USEC       1000000ULL
+/* grpcio looks at a connection without calls every 5 s only: one that we closed before it knows would fail
+ * its next call. */
+#define IDLE_LINGER_USEC    10000000ULL
 #define TIMER_ACCURACY_USEC 1000 /* 0 would mean sd-event's 250 ms */
 #define READS_PER_TURN      4
 
@@ -260,8 +263,9 @@ void connection_stream_closed(struct connection *conn)
 
 void connection_calm(struct connection *conn, const char *what)
 {
-	if (conn->pump.failed || conn->phase >= CONNECTION_LINGER)
+	if (conn->pump.failed || conn->calmed || conn->phase >= CONNECTION_LINGER)
 		return;
+	conn->calmed = true; /* what it has sent already still comes by */
 	note_abuse(conn, what);
 	(void)nghttp2_session_terminate_session(conn->pump.session, NGHTTP2_ENHANCE_YOUR_CALM);
 	conn->phase = CONNECTION_GOAWAY;
@@ -270,6 +274,10 @@ void connection_calm(struct connection *conn, const char *what)
 
 void connection_drain(struct connection *conn)
 {
+	if (conn->phase == CONNECTION_LINGER && conn->server->draining) {
+		conn->phase_deadline_usec = server_now(conn->server) + LINGER_USEC;
+		connection_arm(conn, conn->phase_deadline_usec);
+	}
 	if (conn->pump.failed || conn->phase >= CONNECTION_NOTICE)
 		return;
 	if (conn->phase < CONNECTION_OPEN) {
@@ -299,7 +307,9 @@ void connection_notice_acked(struct connection *conn)
 static void linger(struct connection *conn)
 {
 	conn->phase = CONNECTION_LINGER;
-	conn->phase_deadline_usec = server_now(conn->server) + LINGER_USEC;
+	conn->phase_deadline_usec = server_now(conn->server) +
+				    (conn->calmed || conn->server->draining ? LINGER_USEC
+									    : IDLE_LINGER_USEC);
 	conn->stall_deadline_usec = 0;
 	transport_shutdown_write(&conn->pump.tr);
 }

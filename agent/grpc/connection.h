@@ -35,6 +35,7 @@ struct connection {
 	struct grpc_server *server;
 	unsigned refs;
 	enum connection_phase phase;
+	bool calmed;      /* ended for a flood */
 	struct pump pump; /* failed: to be buried by the loop */
 	struct grpc_peer peer;
 

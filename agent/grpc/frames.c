@@ -197,7 +197,7 @@ static int on_invalid_frame_recv(nghttp2_session *session, const nghttp2_frame *
 static void on_reset_sent(struct connection *conn, uint32_t error_code)
 {
 	if (error_code == NGHTTP2_NO_ERROR || error_code == NGHTTP2_REFUSED_STREAM ||
-	    error_code == NGHTTP2_CANCEL)
+	    error_code == NGHTTP2_CANCEL || error_code == NGHTTP2_ENHANCE_YOUR_CALM)
 		return;
 	if (!bucket_take(&conn->provoked, server_now(conn->server)))
 		connection_calm(conn, "too many broken streams");

@@ -23,12 +23,71 @@ void transport_done(struct transport *tr)
 	fd_close(&tr->fd);
 }
 
+/*
+ * OpenSSL's own socket BIO uses write(2): a peer that hangs up would end the process with SIGPIPE. Ours says
+ * MSG_NOSIGNAL.
+ */
+static int bio_fd(BIO *bio)
+{
+	return (int)(intptr_t)BIO_get_data(bio);
+}
+
+static int bio_write(BIO *bio, const char *buf, int n)
+{
+	ssize_t put = send(bio_fd(bio), buf, (size_t)n, MSG_NOSIGNAL);
+
+	BIO_clear_retry_flags(bio);
+	if (put < 0 && (errno == EAGAIN || errno == EINTR))
+		BIO_set_retry_write(bio);
+	return (int)put;
+}
+
+static int bio_read(BIO *bio, char *buf, int n)
+{
+	ssize_t got = recv(bio_fd(bio), buf, (size_t)n, 0);
+
+	BIO_clear_retry_flags(bio);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		BIO_set_retry_read(bio);
+	return (int)got;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+	return command == BIO_CTRL_FLUSH; /* nothing is buffered here */
+}
+
+static BIO *bio_new(int fd)
+{
+	static BIO_METHOD *method; /* one for the process, as OpenSSL has its own */
+	BIO *bio;
+
+	if (!method) {
+		method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+		if (!method)
+			return NULL;
+		(void)BIO_meth_set_write(method, bio_write);
+		(void)BIO_meth_set_read(method, bio_read);
+		(void)BIO_meth_set_ctrl(method, bio_ctrl);
+	}
+	bio = BIO_new(method);
+	if (!bio)
+		return NULL;
+	BIO_set_data(bio, (void *)(intptr_t)fd);
+	BIO_set_init(bio, 1);
+	return bio;
+}
+
 static int start_tls(struct transport *tr, const struct grpc_tls *tls)
 {
+	BIO *bio;
+
 	ERR_clear_error();
 	tr->ssl = SSL_new(grpc_tls_context(tls));
-	if (!tr->ssl || SSL_set_fd(tr->ssl, tr->fd) != 1)
+	bio = tr->ssl ? bio_new(tr->fd) : NULL;
+	if (!bio)
 		return -ENOMEM;
+	SSL_set_bio(tr->ssl, bio, bio);
 	tr->shaking = true;
 	return 0;
 }

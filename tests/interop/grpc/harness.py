@@ -6,6 +6,8 @@ import tempfile
 import time
 import traceback
 
+# So that memory given back shows in builds with AddressSanitizer too.
+os.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=4")
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
 BUILD = os.path.join(os.environ["BUILD_DIR"], "tests/interop/grpc")
@@ -154,7 +156,8 @@ def main():
             print(f"SKIP {name}: {reason}", flush=True)
         except Exception:
             failed += 1
-            print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
-    subprocess.run(["rm", "-rf", TMP], check=False)
+            print(f"FAIL {name} ({time.monotonic() - begin:.1f} s)\n{traceback.format_exc()}", flush=True)
+    if not os.environ.get("KEEP"):
+        subprocess.run(["rm", "-rf", TMP], check=False)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)
