@@ -221,6 +221,26 @@ static int prepare_process(struct session *session, struct err *err)
 	return 0;
 }
 
+/* Only what is born between these two calls of setns(2) is in the container's pid namespace. */
+static int clone_in_container(struct session *session, struct err *err)
+{
+	cleanup_fd int own_fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (own_fd < 0)
+		return err_set(err, ERR_INTERNAL, errno, "cannot open our own pid namespace: %m");
+	if (setns(session->spec->init_pidfd, CLONE_NEWPID) < 0)
+		return errno == ESRCH ? container_ended(err)
+				      : err_set(err, ERR_INTERNAL, errno,
+						"cannot join the container's pid namespace: %m");
+	r = birth_clone(&session->birth, 0, taskgroup_clone_fd(session->group), run_process,
+			session, err);
+	if (r >= 0 && setns(own_fd, CLONE_NEWPID) < 0)
+		return err_set(err, ERR_INTERNAL, errno,
+			       "cannot go back to our own pid namespace: %m");
+	return r;
+}
+
 static int make_process(void *context, struct err *err)
 {
 	struct session *session = context;
@@ -228,13 +248,7 @@ static int make_process(void *context, struct err *err)
 
 	if (r < 0)
 		return r;
-	/* Of us only those that are born from now on are in it. */
-	if (setns(session->spec->init_pidfd, CLONE_NEWPID) < 0)
-		return errno == ESRCH ? container_ended(err)
-				      : err_set(err, ERR_INTERNAL, errno,
-						"cannot join the container's pid namespace: %m");
-	r = birth_clone(&session->birth, 0, taskgroup_clone_fd(session->group), run_process,
-			session, err);
+	r = clone_in_container(session, err);
 	/* The kernel lets nobody into a pid namespace without its first process. */
 	if (r == -ENOMEM && !is_alive(session->spec->init_pidfd))
 		return container_ended(err);

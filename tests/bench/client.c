@@ -205,6 +205,13 @@ static void watch_ended(struct grpc_client_call *call_, const struct grpc_outcom
 		must_be_ok("WatchEvents", outcome);
 }
 
+/* Of the workload, not of one container of it, and not its deletion. */
+static bool is_end(const Berth__V1__Event *event)
+{
+	return event->to == BERTH__V1__WORKLOAD_STATE__EXITED && event->from != event->to &&
+	       !event->container[0];
+}
+
 /* ---- one after the other ---- */
 
 static void one_answered(struct grpc_client_call *call_, const ProtobufCMessage *message,
@@ -240,8 +247,7 @@ static void one_seen(struct grpc_client_call *call_, const ProtobufCMessage *mes
 	for (size_t i = 0; i < response->n_events; i++) {
 		const Berth__V1__Event *event = response->events[i];
 
-		if (event->to == BERTH__V1__WORKLOAD_STATE__EXITED &&
-		    strcmp(event->workload, bench->id) == 0)
+		if (is_end(event) && strcmp(event->workload, bench->id) == 0)
 			bench->ended_ns = now_ns();
 	}
 }
@@ -322,7 +328,7 @@ static void many_seen(struct grpc_client_call *call_, const ProtobufCMessage *me
 	for (size_t i = 0; i < response->n_events; i++) {
 		const Berth__V1__Event *event = response->events[i];
 
-		if (event->to == BERTH__V1__WORKLOAD_STATE__EXITED && !bench->idle)
+		if (is_end(event) && !bench->idle)
 			delete (bench, event->workload, &many_deleting);
 	}
 }

@@ -1,6 +1,10 @@
-# The client with a clock that plays the scheduler, and what it launches.
+# What tests/bench/run starts: the client with a clock that plays the scheduler, how the others are timed,
+# and what all of them launch.
 add_executable(bench_client client.c)
 target_link_libraries(bench_client PRIVATE berth_grpc)
+
+add_executable(bench_spawn spawn.c)
+add_executable(bare_reads bare_reads.c)
 
 foreach(name first idle)
 	add_executable(bench_${name} workload_${name}.c)

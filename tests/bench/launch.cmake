@@ -2,7 +2,7 @@
 add_executable(one_byte one_byte.c)
 target_compile_options(one_byte PRIVATE -Os -fno-pie -fno-stack-protector -fno-sanitize=all
 	-U_FORTIFY_SOURCE)
-target_link_options(one_byte PRIVATE -static -nostdlib -no-pie -fno-sanitize=all)
+target_link_options(one_byte PRIVATE -static -nostdlib -fno-sanitize=all)
 set_target_properties(one_byte PROPERTIES POSITION_INDEPENDENT_CODE OFF)
 
 foreach(name bare_launch launch_direct)
