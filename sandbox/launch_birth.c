@@ -268,6 +268,10 @@ int birth_clone(struct birth *birth, uint64_t flags, int group_fd, void (*proces
 		args.cgroup = (uint64_t)group_fd;
 	}
 	pid = clone_process(&args);
+	if (pid < 0 && errno == ENOMEM)
+		return err_set(
+			err, ERR_START, errno,
+			"cannot make the first process: the memory limit may be too small: %m");
 	if (pid < 0)
 		return err_set(err, errno == EAGAIN ? ERR_EXHAUSTED : ERR_INTERNAL, errno,
 			       "cannot make the first process: %m");

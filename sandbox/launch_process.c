@@ -45,6 +45,15 @@ static void step_done(struct gate_page *page, uint64_t ns)
 	step->ns = ns;
 }
 
+/* What we do here is charged to the container's own group already. */
+static void blame_limit(struct err *err)
+{
+	if (err->errnum != ENOMEM)
+		return;
+	err->kind = ERR_START;
+	(void)err_prefix(err, -ENOMEM, "the memory limit may be too small to start in");
+}
+
 void process_run(struct gate *gate, const struct process_step *steps, size_t count, void *context)
 {
 	struct gate_page *page = gate->page;
@@ -54,6 +63,7 @@ void process_run(struct gate *gate, const struct process_step *steps, size_t cou
 
 		step_name(page->step, steps[i].name);
 		if (steps[i].run(context, &page->err) < 0) {
+			blame_limit(&page->err);
 			gate_tell(gate, GATE_FAILED);
 			_exit(1);
 		}

@@ -89,9 +89,12 @@ int launch_protect_program(char *const argv[], struct err *err)
 	cleanup_fd int fd = -1;
 	struct statvfs st;
 
-	/* There already; or the whole file system is, which serves as well. */
-	if (statvfs("/proc/self/exe", &st) == 0 && (st.f_flag & ST_RDONLY))
+	/* There already; or the whole file system is, which serves as well. Executed by descriptor, a program is
+	 * named after that one's number. */
+	if (statvfs("/proc/self/exe", &st) == 0 && (st.f_flag & ST_RDONLY)) {
+		(void)prctl(PR_SET_NAME, program_invocation_short_name);
 		return 0;
+	}
 	fd = open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_set(err, ERR_INTERNAL, errno,

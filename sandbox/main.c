@@ -15,6 +15,7 @@
 #include "proto/log.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/hierarchy.h"
+#include "sandbox/launch.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/namespace_pool.h"
 #include "sandbox/shutdown.h"
@@ -254,6 +255,11 @@ int main(int argc, char **argv)
 	log_open("berth-sandboxd", options.debug ? LOG_DEBUG : LOG_INFO);
 	if (options.action != RUN)
 		return look_at_config(&options);
+	r = launch_protect_program(argv, &err);
+	if (r < 0) {
+		log_failure(LOG_ERR, NULL, &err);
+		return 1;
+	}
 	block_signals();
 	r = startup_open(&options.startup, &host, &err);
 	if (r == 0)

@@ -475,6 +475,20 @@ static void memory_and_processes_are_limited_from_the_first_instruction(void **s
 	container_done(&container, &harness);
 }
 
+static void too_little_memory_to_start_in_is_told(void **state)
+{
+	struct container container;
+
+	container_init(&container, &harness, ARGV("true"));
+	container.limits.memory_max_bytes = 64 << 10;
+	container_launch(&container, &harness);
+	container_expect(&container, MONITOR_START_FAILED);
+	assert_int_equal(container.last.failed.err.kind, ERR_START);
+	assert_non_null(strstr(container.last.failed.err.text, "memory"));
+	(void)container_wait_monitor(&container);
+	container_done(&container, &harness);
+}
+
 static void a_forged_end_is_told_apart(void **state)
 {
 	struct container container;
@@ -657,6 +671,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_wrong_place_or_user_is_told),
 		cmocka_unit_test(volumes_are_mounted_and_keep_to_their_source),
 		cmocka_unit_test(memory_and_processes_are_limited_from_the_first_instruction),
+		cmocka_unit_test(too_little_memory_to_start_in_is_told),
 		cmocka_unit_test(a_forged_end_is_told_apart),
 		cmocka_unit_test(resource_limits_hold_and_what_cannot_be_raised_is_a_warning),
 		cmocka_unit_test(the_gate_holds_until_it_is_opened),
