@@ -454,7 +454,7 @@ static void calls_over_the_limit_are_refused_until_others_end(void **state)
 {
 	Berth__Test__V1__ReleaseRequest release = BERTH__TEST__V1__RELEASE_REQUEST__INIT;
 	Berth__Test__V1__EchoRequest request = BERTH__TEST__V1__ECHO_REQUEST__INIT;
-	struct stream held = { 0 };
+	static struct stream held; /* told of its end by tear_down */
 	struct fixture *f = *state;
 	struct grpc_reply reply;
 	struct err err = { 0 };
@@ -549,7 +549,7 @@ static void a_server_freed_under_calls_in_progress_harms_nobody(void **state)
 static void health_is_checked_and_watched(void **state)
 {
 	Grpc__Health__V1__HealthCheckRequest request = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
-	struct stream watch = { 0 };
+	static struct stream watch; /* told of its end by tear_down */
 	struct fixture *f = *state;
 	struct grpc_reply reply;
 	struct err err = { 0 };
