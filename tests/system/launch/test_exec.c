@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -312,6 +313,15 @@ static void the_image_cannot_run_our_program_as_its_interpreter(void **state)
 	container_done(&container, &harness);
 }
 
+static void our_program_runs_from_a_mount_that_nobody_writes_through(void **state)
+{
+	struct statvfs st;
+
+	/* launch_protect_program() in main(): red without it where the build directory is writable. */
+	assert_int_equal(statvfs("/proc/self/exe", &st), 0);
+	assert_true(st.f_flag & ST_RDONLY);
+}
+
 static void sessions_leave_no_descriptor_behind(void **state)
 {
 	struct container container;
@@ -392,6 +402,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_containers_end_ends_its_sessions),
 		cmocka_unit_test(nobody_inside_can_open_our_program_for_writing),
 		cmocka_unit_test(the_image_cannot_run_our_program_as_its_interpreter),
+		cmocka_unit_test(our_program_runs_from_a_mount_that_nobody_writes_through),
 		cmocka_unit_test(sessions_leave_no_descriptor_behind),
 		cmocka_unit_test(with_the_hosts_ids_it_is_confined_all_the_same),
 	};
