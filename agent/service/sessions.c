@@ -42,6 +42,8 @@ struct session {
 	sd_event_source *writable;
 	size_t held, written; /* of `input` */
 	size_t last_budget;
+	/* Of an attachment's start: told once the terminal can be reached. An exec is born with its. */
+	Berth__V1__TerminalSize first_size;
 	uint8_t *exit; /* the packed record, once it has ended */
 	size_t exit_size;
 	uint8_t input[INPUT_MAX + 1];
@@ -302,6 +304,8 @@ static void on_opened(struct engine_session *engine_session, int *fds, size_t n_
 		close_output(session, OUTPUT_STDOUT);
 		close_output(session, OUTPUT_STDERR);
 	}
+	if (session->first_size.rows && session->outputs[OUTPUT_STDOUT] >= 0)
+		resize(session, &session->first_size);
 	if (session->input_ended)
 		end_input(session);
 	grpc_call_resume(session->call);
@@ -414,6 +418,8 @@ static void on_attach_message(struct grpc_call *call, const ProtobufCMessage *me
 
 	if (!session->begun && request->message_case == BERTH__V1__ATTACH_REQUEST__MESSAGE_START) {
 		session->begun = true;
+		if (request->start->size)
+			session->first_size = *request->start->size;
 		grpc_call_pause(session->call);
 		engine_attach(session->service->engine, request->start, &session->engine);
 		return;
