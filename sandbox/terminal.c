@@ -22,7 +22,8 @@ static int open_master(int root_fd, struct err *err)
 	r = path_check_fs(pts_fd, DEVPTS_SUPER_MAGIC, "/dev/pts", err);
 	if (r < 0)
 		return r;
-	master_fd = path_open(pts_fd, "ptmx", PATH_BENEATH | PATH_NO_XDEV, O_RDWR | O_NOCTTY, 0);
+	master_fd = path_open(pts_fd, "ptmx", PATH_BENEATH | PATH_NO_XDEV,
+			      O_RDWR | O_NOCTTY | O_NONBLOCK, 0);
 	if (master_fd < 0)
 		return err_set(err, ERR_INTERNAL, -master_fd, "cannot open a terminal: %m");
 	return master_fd;
