@@ -75,6 +75,28 @@ int hierarchy_open_monitors(const struct hierarchy *hierarchy)
 	return fd < 0 ? -errno : fd;
 }
 
+int hierarchy_lock(const struct hierarchy *hierarchy, struct err *err)
+{
+	const struct hierarchy_mount *mount =
+		&hierarchy->mounts[hierarchy->unified < 0 ? 0 : hierarchy->unified];
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	/* A file that nobody here opens again: any close of it would give up the lock. */
+	cleanup_fd int fd = openat(mount->base_fd, HIERARCHY_WORKLOADS "/cgroup.procs",
+				   O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return err_set(err, ERR_INTERNAL, errno, "cannot open cgroup %s/%s: %m",
+			       hierarchy->base, HIERARCHY_WORKLOADS);
+	if (fcntl(fd, F_SETLK, &lock) == 0)
+		return take_fd(&fd);
+	if (errno == EAGAIN || errno == EACCES)
+		return err_set(
+			err, ERR_PRECONDITION, EBUSY,
+			"cgroup %s is in use by another berth-sandboxd: stop that one, or set CgroupParent",
+			hierarchy->base);
+	return err_set(err, ERR_INTERNAL, errno, "cannot lock cgroup %s: %m", hierarchy->base);
+}
+
 static struct hierarchy *hierarchy_new(void)
 {
 	struct hierarchy *hierarchy = calloc(1, sizeof(*hierarchy));

@@ -138,6 +138,13 @@ int hierarchy_remove_if_empty(const struct hierarchy *hierarchy, struct err *err
  */
 int hierarchy_open_monitors(const struct hierarchy *hierarchy);
 
+/*
+ * Make the tree this process's alone, until it ends or the returned descriptor (close-on-exec) is
+ * closed: a POSIX lock, which forked monitors do not inherit. Negative: ERR_PRECONDITION where another
+ * process has it.
+ */
+int hierarchy_lock(const struct hierarchy *hierarchy, struct err *err);
+
 /* "critical", "production", "batch", "best-effort": also the directory's name. Never NULL. */
 const char *hierarchy_band_name(enum hierarchy_band band);
 

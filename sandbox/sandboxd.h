@@ -37,6 +37,7 @@ struct sandboxd {
 	struct agent_link *link;
 	int monitor_program_fd;
 	int monitors_fd; /* -1 in legacy */
+	int groups_lock_fd;
 	int run_fd;
 	int log_fd;
 	int proc_fd;

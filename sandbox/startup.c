@@ -27,6 +27,7 @@
 #include "sandbox/namespace_pool.h"
 #include "sandbox/reaper.h"
 #include "sandbox/recovery.h"
+#include "sandbox/recovery_groups.h"
 #include "sandbox/requests.h"
 #include "sandbox/rootfs.h"
 
@@ -181,6 +182,9 @@ static int find_groups(const struct startup_options *options, struct sandboxd *h
 
 	if (r < 0)
 		return r;
+	host->groups_lock_fd = hierarchy_lock(host->hierarchy, err);
+	if (host->groups_lock_fd < 0)
+		return host->groups_lock_fd;
 	host->monitors_fd = hierarchy_open_monitors(host->hierarchy);
 	return host->monitors_fd < 0 && host->monitors_fd != -EOPNOTSUPP
 		       ? err_set(err, ERR_INTERNAL, -host->monitors_fd,
@@ -253,6 +257,7 @@ static int start_loop(const struct startup_options *options, struct sandboxd *ho
 static int recover(const struct startup_options *options, struct sandboxd *host, struct err *err)
 {
 	recovery_run(host);
+	recovery_remove_strangers(host);
 	return 0;
 }
 
@@ -310,6 +315,7 @@ int startup_open(const struct startup_options *options, struct sandboxd *host, s
 	host->log_fd = -1;
 	host->proc_fd = -1;
 	host->monitors_fd = -1;
+	host->groups_lock_fd = -1;
 	host->monitor_program_fd = -1;
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		int r = steps[i](options, host, err);
@@ -336,6 +342,7 @@ void startup_close(struct sandboxd *host)
 	fd_close(&host->log_fd);
 	fd_close(&host->proc_fd);
 	fd_close(&host->monitors_fd);
+	fd_close(&host->groups_lock_fd);
 	fd_close(&host->monitor_program_fd);
 	sd_event_unref(host->event);
 	policy_done(&host->policy);

@@ -151,7 +151,7 @@ def make_rootfs(path):
 class Daemon:
     """berth-sandboxd of a build directory, with a place and a cgroup of its own."""
 
-    def __init__(self, build, policy="", workloads_end=True, base=None, wrap=()):
+    def __init__(self, build, policy="", workloads_end=True, base=None, wrap=(), cgroup=None):
         self.build = build
         self.base = base or tempfile.mkdtemp(prefix="berth-sandboxd-", dir="/tmp")
         os.chmod(self.base, 0o755)
@@ -160,7 +160,7 @@ class Daemon:
         make_rootfs(self.rootfs)
         self.socket = os.path.join(self.base, "sandboxd.sock")
         self.config = os.path.join(self.base, "sandboxd.conf")
-        self.cgroup = "/berth-test-" + os.path.basename(self.base).replace("berth-sandboxd-", "")
+        self.cgroup = cgroup or "/berth-test-" + os.path.basename(self.base).replace("berth-sandboxd-", "")
         with open(self.config, "w") as file:
             file.write(f"[Policy]\nAllowRootDirectories={self.rootfs}\n{policy}\n"
                        f"[Host]\nRunDirectory={self.base}/run\nLogDirectory={self.base}/log\n"
@@ -216,12 +216,11 @@ class Daemon:
 
     def cgroups(self):
         """Directories of this daemon in all hierarchies."""
-        found = []
-        for mount in _cgroup_mounts():
-            top = mount + self.cgroup
-            if os.path.isdir(top):
-                found += [d for d, _, _ in os.walk(top)]
-        return found
+        return [d for top in self.tops() for d, _, _ in os.walk(top)]
+
+    def tops(self):
+        """The top one of each hierarchy that has it."""
+        return [top for mount in _cgroup_mounts() if os.path.isdir(top := mount + self.cgroup)]
 
     def cleanup(self):
         if self.process.poll() is not None and self.cgroups():

@@ -4,6 +4,7 @@
 """
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -268,6 +269,33 @@ class Deaths(Story):
         else:
             exited = known.exited
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 37))
+
+    def test_what_no_record_speaks_of_ends_with_the_next_start(self):
+        self.create()
+        lost = self.launch_until_term(9).pid
+        self.client.ask("create_workload", workload="w-2", instance=1, band=2)
+        kept = self.launch(FOREVER, workload="w-2").pid
+        self.daemon.kill()
+        shutil.rmtree(f"{self.daemon.base}/run/w-1.1")
+        for top in self.daemon.tops():  # and what a daemon leaves that dies inside a CreateWorkload
+            os.mkdir(f"{top}/workloads/batch/w-3.7")
+        watch = os.pidfd_open(lost)
+        self.addCleanup(os.close, watch)
+        self.daemon.start()
+        self.assertTrue(select.select([watch], [], [], 10)[0])
+        self.client = self.daemon.connect()
+        self.assertEqual([w.workload for w in self.client.ask("inventory").inventory.workloads], ["w-2"])
+        self.assertEqual(self.client.wait_fact("started").pid, kept)
+        left = [d for d in self.daemon.cgroups() if "/w-1." in d or "/w-3." in d]
+        self.assertEqual(left, [])
+
+    def test_two_daemons_do_not_share_their_groups(self):
+        second = Daemon.__new__(Daemon)
+        with self.assertRaises(RuntimeError) as caught:
+            second.__init__(BUILD, self.policy, cgroup=self.daemon.cgroup)
+        subprocess.run(["umount", "-l", f"{second.base}/run"], check=True)
+        shutil.rmtree(second.base)
+        self.assertIn("in use by another", str(caught.exception))
 
     def test_a_monitor_that_dies_loses_no_exit_status(self):
         self.create()

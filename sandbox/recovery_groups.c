@@ -1,0 +1,127 @@
+/*
+ * Only directories whose names are ours are looked at, and only below <base>/workloads, which is this
+ * daemon's alone (hierarchy_lock()). A group is opened once and killed by that descriptor.
+ */
+#include "sandbox/recovery_groups.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/log.h"
+#include "sandbox/hierarchy_internal.h"
+#include "sandbox/leftovers.h"
+#include "sandbox/removal.h"
+#include "sandbox/sandboxd.h"
+
+#define EMPTY_WAIT_MS 1000
+
+/* The directory @path of one hierarchy, to be read; NULL where it has none. */
+static DIR *open_group_dir(const struct hierarchy_mount *mount, const char *path)
+{
+	int fd = openat(mount->base_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir)
+		fd_close(&fd);
+	return dir;
+}
+
+static const char *next_group(DIR *dir)
+{
+	const struct dirent *entry;
+
+	while ((entry = readdir(dir)))
+		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+			return entry->d_name;
+	return NULL;
+}
+
+static void remove_group(struct sandboxd *host, const char *path, enum taskgroup_level level)
+{
+	struct taskgroup *group = NULL;
+	struct err err = { 0 };
+
+	if (taskgroup_open(host->hierarchy, path, level, 0, &group, &err) < 0) {
+		if (err.kind != ERR_NOT_FOUND) /* the hierarchy before this one had it too */
+			log_failure(LOG_WARNING, NULL, &err);
+		return;
+	}
+	log_event(LOG_WARNING, NULL, "cgroup %s: no record speaks of it: removed, with all in it",
+		  path);
+	(void)taskgroup_kill(group, NULL); /* the removal tells */
+	(void)taskgroup_wait(group, TASKGROUP_EMPTY, EMPTY_WAIT_MS);
+	(void)leftovers_remove(host->leftovers, group, 0, &err);
+}
+
+static bool is_container(struct workload *workload, const char *name)
+{
+	const struct container *container;
+	char known[REMOVAL_NAME_MAX];
+
+	LIST_FOREACH (container, &workload->containers, link) {
+		removal_container_name(container, known);
+		if (strcmp(known, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The workload whose group has this name: "<id>.<instance>". */
+static struct workload *find_workload(struct sandboxd *host, enum hierarchy_band band,
+				      const char *name)
+{
+	char id[NAME_ID_MAX + 1], known[REMOVAL_NAME_MAX];
+	struct workload *workload;
+
+	if ((size_t)snprintf(id, sizeof(id), "%.*s", (int)strcspn(name, "."), name) >= sizeof(id))
+		return NULL;
+	workload = registry_find(&host->registry, id);
+	if (!workload || workload->band != band)
+		return NULL;
+	removal_workload_name(workload, known);
+	return strcmp(known, name) == 0 ? workload : NULL;
+}
+
+static void look_at_workload(struct sandboxd *host, const struct hierarchy_mount *mount,
+			     enum hierarchy_band band, const char *name)
+{
+	struct workload *workload = find_workload(host, band, name);
+	char path[TASKGROUP_PATH_MAX];
+	DIR *dir;
+
+	if (taskgroup_path(path, band, name, NULL, NULL) < 0)
+		return; /* not ours */
+	dir = open_group_dir(mount, path);
+	for (const char *below; dir && (below = next_group(dir));)
+		if ((!workload || !is_container(workload, below)) &&
+		    taskgroup_path(path, band, name, below, NULL) == 0)
+			remove_group(host, path, TASKGROUP_CONTAINER);
+	if (dir)
+		(void)closedir(dir);
+	if (!workload && taskgroup_path(path, band, name, NULL, NULL) == 0)
+		remove_group(host, path, TASKGROUP_WORKLOAD);
+}
+
+void recovery_remove_strangers(struct sandboxd *host)
+{
+	for (size_t i = 0; i < host->hierarchy->mount_count; i++) {
+		const struct hierarchy_mount *mount = &host->hierarchy->mounts[i];
+
+		for (int band = 0; band < BAND_COUNT; band++) {
+			char path[64];
+			DIR *dir;
+
+			(void)snprintf(path, sizeof(path), HIERARCHY_WORKLOADS "/%s",
+				       hierarchy_band_name(band));
+			dir = open_group_dir(mount, path);
+			for (const char *name; dir && (name = next_group(dir));)
+				look_at_workload(host, mount, band, name);
+			if (dir)
+				(void)closedir(dir);
+		}
+	}
+}
