@@ -19,7 +19,8 @@ static bool has_ended(const Berth__V1__WorkloadStatus *status)
 
 static bool is_not_started(const Berth__V1__WorkloadStatus *status)
 {
-	return has_ended(status) && status->reason == BERTH__V1__REASON__START_FAILED;
+	return has_ended(status) && (status->reason == BERTH__V1__REASON__START_FAILED ||
+				     status->reason == BERTH__V1__REASON__HOST_FAILURE);
 }
 
 static int say_not_started(const Berth__V1__WorkloadStatus *status)
