@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -247,6 +248,29 @@ static long try_unix(const char *path)
 	return connect_unix(path, false);
 }
 
+/* Whether a connection is kept, when nothing is said for a while. */
+static long try_talk(const char *path)
+{
+	static const int types[] = { SOCK_SEQPACKET, SOCK_STREAM };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC, 0);
+		struct pollfd polled = { .fd = fd, .events = POLLIN | POLLRDHUP };
+
+		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+			if (errno != EPROTOTYPE)
+				return -errno;
+			(void)close(fd);
+			continue;
+		}
+		(void)poll(&polled, 1, 3000);
+		return polled.revents & (POLLHUP | POLLRDHUP | POLLERR) ? -ECONNRESET : 0;
+	}
+	return -EPROTOTYPE;
+}
+
 /* Abstract names with "berth" in them: seen in the list, and the one asked for connected to. */
 static long try_abstract(const char *name)
 {
@@ -339,6 +363,7 @@ const struct probe probe_looks[] = {
 	{ "devices", list_devices },
 	{ "interfaces", list_interfaces },
 	{ "unix", try_unix },
+	{ "talk", try_talk },
 	{ "abstract", try_abstract },
 	{ "inet", try_inet },
 	{ "hold-inet", hold_inet },

@@ -75,7 +75,7 @@ filled_disk() {
 }
 
 log_flood() { # lines or giant
-	local shape=$1 seconds=3 output size id=e58 monitor rss written kept dropped
+	local shape=$1 seconds=2 output size id=e58 monitor rss written kept dropped
 	in_container=',"log":{"maxFileBytes":1048576,"maxFiles":2}'
 	start $id default /bin/probe log:$seconds:$shape > /dev/null
 	monitor=$(pgrep -f "berth-monitor: $id/main" | head -n 1)
@@ -85,7 +85,7 @@ log_flood() { # lines or giant
 	output=$("$berthctl" inspect $id)
 	kept=$(sed -n 's/.*"logBytes": "\([0-9]*\)".*/\1/p' <<< "$output" | tail -n 1)
 	dropped=$(sed -n 's/.*"logDroppedBytes": "\([0-9]*\)".*/\1/p' <<< "$output" | tail -n 1)
-	written=$("$berthctl" logs -n 3 $id 2>&1 | grep -oaE "^log:$seconds:$shape [0-9]+" | cut -d' ' -f2)
+	written=$("$berthctl" logs -n 50 $id 2>&1 | grep -oaE "^log:$seconds:$shape [0-9]+" | cut -d' ' -f2)
 	end $id
 	[ "${size:-9999}" -le $((3 * 1024)) ] || wrong "$size KiB of logs, with a limit of 2 files of 1 MiB"
 	[ "${kept:-0}" -gt $((4 << 20)) ] || wrong "only ${kept:-no} bytes came through in $seconds s"
@@ -107,7 +107,7 @@ log_of_one_line() {
 	before=$(memory_of "$berthd_pid")
 	log_flood giant
 	start e59 default /bin/sleep 1000 > /dev/null
-	bytes=$("$berthctl" exec e59 /bin/probe log:2:giant 2> /dev/null | wc -c)
+	bytes=$("$berthctl" exec e59 /bin/probe log:1:giant 2> /dev/null | wc -c)
 	end e59
 	after=$(memory_of "$berthd_pid")
 	[ "$bytes" -gt 1000000 ] || wrong "only $bytes bytes came through a session"
