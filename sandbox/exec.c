@@ -146,12 +146,9 @@ static int begin(void *context, struct err *err)
 	return r < 0 ? r : process_raise_limits(&session->process, err);
 }
 
-static int wait_attached(void *context, struct err *err)
+static int enter_group(void *context, struct err *err)
 {
-	struct session *session = context;
-	int r = taskgroup_needs_attach(session->group) ? gate_wait(&session->birth.gate) : 0;
-
-	return r < 0 ? err_set(err, ERR_INTERNAL, -r, "cannot wait for the cgroups: %m") : 0;
+	return taskgroup_enter(((struct session *)context)->group, err);
 }
 
 /*
@@ -188,7 +185,7 @@ static int exec_program(void *context, struct err *err)
 }
 
 static const struct process_step process_steps[] = {
-	{ "begin", begin },   { "attached", wait_attached }, { "join", join },
+	{ "begin", begin },   { "attach", enter_group },     { "join", join },
 	{ "settle", settle }, { "identity", take_identity }, { "exec", exec_program },
 };
 
@@ -260,20 +257,6 @@ static void kill_process(void *context)
 	birth_kill(&((struct session *)context)->birth);
 }
 
-static int attach_process(void *context, struct err *err)
-{
-	struct session *session = context;
-	int r;
-
-	if (!taskgroup_needs_attach(session->group))
-		return 0;
-	r = taskgroup_attach(session->group, session->birth.pid, err);
-	if (r < 0)
-		return r;
-	gate_let_pass(&session->birth.gate);
-	return 0;
-}
-
 static int prepare_monitor(void *context, struct err *err)
 {
 	struct session *session = context;
@@ -322,10 +305,13 @@ static int wait_program(void *context, struct err *err)
 }
 
 static const struct birth_step steps[] = {
-	{ "root", open_root, NULL },        { "identity", find_identity, NULL },
-	{ "filter", find_filter, NULL },    { "cgroup", open_group, NULL },
-	{ "streams", place_streams, NULL }, { "clone", make_process, kill_process },
-	{ "attach", attach_process, NULL }, { "monitor", prepare_monitor, remove_socket },
+	{ "root", open_root, NULL },
+	{ "identity", find_identity, NULL },
+	{ "filter", find_filter, NULL },
+	{ "cgroup", open_group, NULL },
+	{ "streams", place_streams, NULL },
+	{ "clone", make_process, kill_process },
+	{ "monitor", prepare_monitor, remove_socket },
 	{ "wait", wait_program, NULL },
 };
 

@@ -235,7 +235,7 @@ static int prepare_process(struct launch *launch, struct err *err)
 	process->gated = !spec->gate_open;
 	launch->assemble.cpus = (int)sysconf(_SC_NPROCESSORS_CONF);
 	launch->assemble.spec = spec;
-	launch->assemble.attached_later = taskgroup_needs_attach(launch->group);
+	launch->assemble.group = launch->group;
 	return 0;
 }
 
@@ -253,21 +253,6 @@ static int make_process(void *context, struct err *err)
 static void kill_process(void *context)
 {
 	birth_kill(&((struct launch *)context)->birth);
-}
-
-/* The v1 hierarchies, while the process builds its namespaces; it waits for this before its cgroup namespace. */
-static int attach_process(void *context, struct err *err)
-{
-	struct launch *launch = context;
-	int r;
-
-	if (!taskgroup_needs_attach(launch->group))
-		return 0;
-	r = taskgroup_attach(launch->group, launch->birth.pid, err);
-	if (r < 0)
-		return r;
-	gate_let_pass(&launch->birth.gate);
-	return 0;
 }
 
 static int open_freezer(struct launch *launch)
@@ -336,17 +321,11 @@ static int wait_program(void *context, struct err *err)
 }
 
 static const struct birth_step steps[] = {
-	{ "page", open_page, fail_page },
-	{ "identity", find_identity, NULL },
-	{ "rootfs", clone_root, NULL },
-	{ "volumes", clone_volumes, NULL },
-	{ "devices", make_devices, NULL },
-	{ "streams", make_streams, NULL },
-	{ "filter", find_filter, NULL },
-	{ "cgroup", make_group, remove_group },
-	{ "clone", make_process, kill_process },
-	{ "attach", attach_process, NULL },
-	{ "monitor", prepare_monitor, remove_socket },
+	{ "page", open_page, fail_page },        { "identity", find_identity, NULL },
+	{ "rootfs", clone_root, NULL },          { "volumes", clone_volumes, NULL },
+	{ "devices", make_devices, NULL },       { "streams", make_streams, NULL },
+	{ "filter", find_filter, NULL },         { "cgroup", make_group, remove_group },
+	{ "clone", make_process, kill_process }, { "monitor", prepare_monitor, remove_socket },
 	{ "wait", wait_program, NULL },
 };
 

@@ -10,7 +10,7 @@
 struct assemble {
 	struct process process;
 	const struct launch_spec *spec;
-	bool attached_later; /* the monitor is still moving us into cgroups: wait before the cgroup namespace */
+	const struct taskgroup *group;
 	int cpus;
 	/* detached mounts of the monitor's */
 	int root_fd;

@@ -6,7 +6,7 @@
  * - a directory that exists is a success to it, and it checks no name: callers do both;
  * - removing moves live tasks into the parent, out of every limit, except with
  *   CGFLAG_DELETE_EMPTY_ONLY, which says 0 even when the group was not empty: looked at afterwards;
- * - on v2 it deletes and attaches once for each controller of the struct: given one for each mount.
+ * - on v2 it deletes once for each controller of the struct: given one for each mount.
  */
 #include "sandbox/lcg.h"
 
@@ -160,29 +160,6 @@ static int any_controller(const struct hierarchy *hierarchy, size_t mount)
 			return i;
 	}
 	return -1;
-}
-
-int lcg_attach(const struct hierarchy *hierarchy, const char *path, pid_t pid, struct err *err)
-{
-	cleanup_cgroup struct cgroup *group = cgroup_new_cgroup(path);
-	size_t added = 0;
-	int code;
-
-	if (!group)
-		return err_oom(err);
-	for (size_t i = 0; i < hierarchy->mount_count; i++) {
-		int controller = any_controller(hierarchy, i);
-
-		if (hierarchy->mounts[i].v2 || controller < 0)
-			continue;
-		if (!cgroup_add_controller(group, lcg_controller_name(hierarchy, controller)))
-			return err_oom(err);
-		added++;
-	}
-	if (!added) /* the library would attach to every controller that it knows */
-		return 0;
-	code = cgroup_attach_task_pid(group, pid);
-	return code ? lcg_failed(err, code, "move a process into", path, "the hierarchies") : 0;
 }
 
 int lcg_remove(const struct hierarchy *hierarchy, const char *path, size_t mount, struct err *err)

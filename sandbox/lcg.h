@@ -1,6 +1,6 @@
 /*
  * The slow control path, through libcgroup: the groups that last (<base> and what is right below it),
- * changes of limits, attaching on v1, removal. Only lcg.c calls the library.
+ * changes of limits, removal. Only lcg.c calls the library.
  *
  * Paths here are below the mount, without a leading slash: "berth/workloads/batch". A controller's
  * mount is that of @hierarchy; lcg_init() makes sure that the library has the same one.
@@ -32,9 +32,6 @@ int lcg_create(const struct hierarchy *hierarchy, const char *path, uint32_t con
 /* Write one value. -EBUSY is ERR_PRECONDITION, a missing file ERR_UNSUPPORTED. */
 int lcg_set(const struct hierarchy *hierarchy, const char *path, const struct setting *setting,
 	    struct err *err);
-
-/* Move the single-threaded @pid into @path in every v1 mount. */
-int lcg_attach(const struct hierarchy *hierarchy, const char *path, pid_t pid, struct err *err);
 
 /* Remove @path in the mount of index @mount unless something is in it, without moving it. -EBUSY. */
 int lcg_remove(const struct hierarchy *hierarchy, const char *path, size_t mount, struct err *err);

@@ -9,9 +9,9 @@
  * never used twice: some kernels kill whatever is cloned into a group that was killed once, and what
  * an earlier occupant did must not count for a later one.
  *
- * A new process is born inside with clone3(CLONE_INTO_CGROUP) on taskgroup_clone_fd(); where
- * taskgroup_needs_attach() says so it must then park, single-threaded, until the parent has called
- * taskgroup_attach(). Its limits hold from then on.
+ * A new process is born inside with clone3(CLONE_INTO_CGROUP) on taskgroup_clone_fd(), and before all
+ * else moves itself into the hierarchies that this does not reach by taskgroup_enter(). Its limits hold
+ * from then on.
  *
  * Nothing here keeps state beside the object, except that libcgroup was initialised by
  * hierarchy_discover(): all of it works in a forked monitor. Nothing blocks, except where it says so.
@@ -134,18 +134,15 @@ uint64_t taskgroup_id(const struct taskgroup *group);
  * -1 in legacy. */
 int taskgroup_clone_fd(const struct taskgroup *group);
 
-/* Whether a process that was cloned into taskgroup_clone_fd() is not in all hierarchies yet. */
-bool taskgroup_needs_attach(const struct taskgroup *group);
-
 /*
- * Move @pid, which must have exactly one thread and be the caller's child (so that the number cannot
- * be another's), into the group in every v1 hierarchy; in legacy that is all of them. Nothing to do in
- * unified. The first write after an idle spell waits for a grace period of the kernel, 6 ms: attach
- * early, while the child is parked anyway.
+ * In a new process with one thread, before all else: move it into the group in every v1 hierarchy; in
+ * legacy that is all of them. Nothing to do in unified. System calls only. Where another process does
+ * this to it, the kernel first holds off every fork and exit of the host, which takes a grace period, 6 ms
+ * and more (cgroup_procs_write_start() in kernel/cgroup/cgroup.c).
  *
- * On failure the child may be in some of the hierarchies: kill it.
+ * On failure it may be in some of the hierarchies: it must end.
  */
-int taskgroup_attach(const struct taskgroup *group, pid_t pid, struct err *err);
+int taskgroup_enter(const struct taskgroup *group, struct err *err);
 
 /*
  * Change the limits that @limits sets, in an order in which each step is permitted. If one is refused

@@ -1,4 +1,4 @@
 unit_test(hierarchy LIBS berth_sandbox)
 unit_test(taskgroup LIBS berth_sandbox WRAP group_file_write cgroup_modify_cgroup
-	cgroup_delete_cgroup_ext cgroup_attach_task_pid)
+	cgroup_delete_cgroup_ext)
 unit_test(device_filter LIBS berth_sandbox WRAP syscall group_file_write)

@@ -32,8 +32,7 @@ static struct {
 	int count;
 } writes;
 
-static int modify_fails_at = -1, modify_count, modify_code, delete_code, attach_code;
-static struct cgroup *attached;
+static int modify_fails_at = -1, modify_count, modify_code, delete_code;
 
 int __wrap_group_file_write(int dir_fd, const char *file, const char *value)
 {
@@ -58,16 +57,6 @@ int __wrap_cgroup_delete_cgroup_ext(struct cgroup *group, int flags)
 	/* Any other flag would move live tasks out of their limits. */
 	assert_int_equal(flags, CGFLAG_DELETE_EMPTY_ONLY);
 	return delete_code;
-}
-
-int __wrap_cgroup_attach_task_pid(struct cgroup *group, pid_t pid)
-{
-	assert_int_equal(pid, 77);
-	attached = group;
-	assert_non_null(cgroup_get_controller(group, "memory"));
-	assert_non_null(cgroup_get_controller(group, "cpu"));
-	assert_null(cgroup_get_controller(group, "cpuacct")); /* shares cpu's mount: one write */
-	return attach_code;
 }
 
 /* ---- hosts --------------------------------------------------------------------------------- */
@@ -157,8 +146,7 @@ static int reset(void **state)
 {
 	memset(&writes, 0, sizeof(writes));
 	writes.fail_at = modify_fails_at = -1;
-	modify_count = delete_code = attach_code = 0;
-	attached = NULL;
+	modify_count = delete_code = 0;
 	return 0;
 }
 
@@ -413,7 +401,6 @@ static void a_group_is_made_with_its_limits_and_controllers(void **state)
 		taskgroup_create(&unified, WORKLOAD, TASKGROUP_WORKLOAD, &limits, &group, &err), 0);
 	assert_string_equal(writes.log, "pids.max=5;"
 					"cgroup.subtree_control=+cpu +cpuset +memory +pids +io;");
-	assert_false(taskgroup_needs_attach(group));
 	assert_true(taskgroup_clone_fd(group) >= 0);
 	assert_true(taskgroup_id(group) != 0);
 	taskgroup_free(group);
@@ -504,28 +491,27 @@ static void a_removal_that_says_0_but_did_not_is_busy(void **state)
 	taskgroup_free(group);
 }
 
-static void a_process_is_attached_once_a_mount(void **state)
+static void a_process_enters_each_v1_mount_by_itself(void **state)
 {
 	struct taskgroup *group = make_group(&hybrid);
 	struct err err = { 0 };
 
-	assert_true(taskgroup_needs_attach(group));
-	assert_int_equal(taskgroup_attach(group, 77, &err), 0);
-	assert_non_null(attached);
-	attach_code = ECGROUPNOTEXIST;
-	assert_true(taskgroup_attach(group, 77, &err) < 0);
-	assert_non_null(strstr(err.text, "berth/" WORKLOAD));
+	assert_int_equal(taskgroup_enter(group, &err), 0);
+	assert_string_equal(writes.log, "tasks=0;tasks=0;tasks=0;tasks=0;");
+	writes.fail_at = writes.count + 2;
+	assert_int_equal(taskgroup_enter(group, &err), -ENOSPC);
+	assert_non_null(strstr(err.text, "/pids/berth/" WORKLOAD));
 	taskgroup_free(group);
 	remove_dirs(&hybrid, WORKLOAD);
 }
 
-static void in_unified_there_is_nothing_to_attach(void **state)
+static void in_unified_there_is_nothing_to_enter(void **state)
 {
 	struct taskgroup *group = make_group(&unified);
 	struct err err = { 0 };
 
-	assert_int_equal(taskgroup_attach(group, 77, &err), 0);
-	assert_null(attached);
+	assert_int_equal(taskgroup_enter(group, &err), 0);
+	assert_int_equal(writes.count, 0);
 	taskgroup_free(group);
 	remove_dirs(&unified, WORKLOAD);
 }
@@ -645,8 +631,8 @@ int main(void)
 		cmocka_unit_test_setup(whichever_write_fails_nothing_is_left, reset),
 		cmocka_unit_test_setup(a_leftover_in_one_hierarchy_is_refused_and_stays, reset),
 		cmocka_unit_test_setup(a_removal_that_says_0_but_did_not_is_busy, reset),
-		cmocka_unit_test_setup(a_process_is_attached_once_a_mount, reset),
-		cmocka_unit_test_setup(in_unified_there_is_nothing_to_attach, reset),
+		cmocka_unit_test_setup(a_process_enters_each_v1_mount_by_itself, reset),
+		cmocka_unit_test_setup(in_unified_there_is_nothing_to_enter, reset),
 		cmocka_unit_test_setup(a_refused_change_sets_back_what_went_before_in_reverse,
 				       reset),
 		cmocka_unit_test_setup(limits_that_stay_mixed_are_said, reset),

@@ -195,7 +195,7 @@ static void compare_making(const struct hierarchy *hierarchy, const char *worklo
 
 static void compare_running(const struct hierarchy *hierarchy, const char *workload)
 {
-	static struct series attach = { "attach: taskgroup" }, plain = { "attach: plain calls" },
+	static struct series attach = { "attach by another process" },
 			     killing = { "kill until empty and reaped" };
 	struct taskgroup_limits limits;
 	struct err err = { 0 };
@@ -204,7 +204,6 @@ static void compare_running(const struct hierarchy *hierarchy, const char *workl
 	for (size_t i = 0; i < rounds; i++) {
 		char path[TASKGROUP_PATH_MAX];
 		struct taskgroup *group = NULL;
-		bool plainly = i % 2;
 		double t0;
 		pid_t pid;
 
@@ -213,21 +212,16 @@ static void compare_running(const struct hierarchy *hierarchy, const char *workl
 		     &err);
 		pid = start(group);
 		t0 = now_us();
-		if (plainly)
-			attach_plainly(hierarchy, path, pid);
-		else
-			must(taskgroup_attach(group, pid, &err), &err);
-		add(plainly ? &plain : &attach, t0);
+		attach_plainly(hierarchy, path, pid);
+		add(&attach, t0);
 		t0 = now_us();
 		end(group, pid);
 		add(&killing, t0);
 		must(taskgroup_remove(group, &err), &err);
 		taskgroup_free(group);
 	}
-	if (hierarchy->layout != HIERARCHY_UNIFIED) {
-		print(&plain);
+	if (hierarchy->layout != HIERARCHY_UNIFIED)
 		print(&attach);
-	}
 	print(&killing);
 }
 

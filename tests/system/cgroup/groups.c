@@ -73,15 +73,13 @@ pid_t start(const struct taskgroup *group, int (*run)(void *), void *argument)
 	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		(void)close(gate[1]);
-		if (read(gate[0], &byte, 1) != 1)
+		if (taskgroup_enter(group, &err) < 0 || write(gate[1], &byte, 1) != 1)
 			_exit(99);
 		_exit(run(argument));
 	}
-	must(taskgroup_attach(group, pid, &err));
-	assert_int_equal(write(gate[1], &byte, 1), 1);
-	(void)close(gate[0]);
 	(void)close(gate[1]);
+	assert_int_equal(read(gate[0], &byte, 1), 1);
+	(void)close(gate[0]);
 	return pid;
 }
 
