@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,37 @@ static int open_below(int dir_fd, const char *name)
 	return openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
+/* An exec session goes on: its monitor is waiting for somebody who takes its record. */
+static void take_session_back(struct container *container, const char *socket_name)
+{
+	struct session *session;
+	uint64_t id;
+	int end = 0;
+
+	if (sscanf(socket_name, "exec-%" SCNu64 ".sock%n", &id, &end) != 1 || end == 0 ||
+	    socket_name[end] || container->n_sessions >= REGISTRY_SESSIONS_MAX)
+		return;
+	session = session_new(container, id);
+	if (session && monitors_reconnect(&session->monitor, socket_name, NULL) < 0) {
+		session_free(session);
+		(void)unlinkat(container->run_fd, socket_name, 0);
+	}
+}
+
+static void take_sessions_back(struct container *container)
+{
+	int fd = open_below(container->run_fd, ".");
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir)
+		fd_close(&fd);
+	while (dir && (entry = readdir(dir)))
+		take_session_back(container, entry->d_name);
+	if (dir)
+		(void)closedir(dir);
+}
+
 /* The monitor tells by itself how things stand: STARTED, and EXITED if so. Until it does the container
  * is taken as what its page says. */
 static void take_container_back(struct sandboxd *host, struct container *container,
@@ -47,6 +79,7 @@ static void take_container_back(struct sandboxd *host, struct container *contain
 		monitor->started_wall_ns = page.started_wall_ns;
 		monitor->started_boot_ns = page.started_boot_ns;
 	}
+	take_sessions_back(container);
 	if (monitors_reconnect(monitor, MONITOR_SOCKET_NAME, &err) == 0) {
 		log_event(LOG_INFO, &about, "taken back, with its monitor");
 		return;

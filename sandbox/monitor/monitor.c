@@ -29,6 +29,7 @@
 
 #define KILL_PATIENCE_MS 10000 /* until processes that do not end are told of */
 #define EMPTY_RETRY_MS   10    /* between looks at a group that is being killed */
+#define DAEMON_LOOK_MS   5000  /* between looks whether a daemon can still come for the record */
 #define DENIALS_A_TURN   16    /* answered before the others get their turn */
 #define STREAMS          3     /* stdout, stderr, terminal */
 
@@ -276,14 +277,25 @@ static void log_parts(struct monitor *monitor)
 	flush_log(monitor);
 }
 
-/* Whatever is left in the pipes. Their writers are gone; a descriptor that somebody passed out of the
- * container keeps a pipe from ending, so that empty is enough. The client gets what it takes at once. */
+static uint64_t bytes_in(int fd)
+{
+	int bytes = 0;
+
+	return fd >= 0 && ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+/*
+ * Whatever is left in the pipes. Their writers are gone, but for one whom somebody in the container passed
+ * a descriptor: that keeps a pipe from ending, and whoever has it may write without end. So what is there
+ * now is all that is taken. The client gets what it takes at once.
+ */
 static void drain(struct monitor *monitor)
 {
 	for (size_t i = 0; i < STREAMS; i++) {
 		struct stream *stream = &monitor->streams[i];
+		uint64_t end = stream->taken_bytes + bytes_in(stream->fd);
 
-		while (stream->fd >= 0) {
+		while (stream->fd >= 0 && stream->taken_bytes < end) {
 			if (!attachment_has_room(&monitor->attachment))
 				attachment_end(&monitor->attachment);
 			if (stream_read(stream, &monitor->log, &monitor->attachment) != 1)
@@ -363,6 +375,23 @@ static void finish(struct monitor *monitor)
 	tell_exited(monitor);
 }
 
+static bool waits_for_daemon(const struct monitor *monitor)
+{
+	return monitor->told && !monitor->done && monitor->setup->control_fd < 0;
+}
+
+/* The next daemon comes by the socket in the run directory. Where that was removed, with the container
+ * itself, nobody is left whom the record could be told. */
+static void give_up_record(struct monitor *monitor)
+{
+	struct stat st;
+
+	if (waits_for_daemon(monitor) &&
+	    (monitor->setup->listen_fd < 0 || fstat(monitor->setup->run_dir_fd, &st) < 0 ||
+	     st.st_nlink == 0))
+		monitor->done = true;
+}
+
 static void tell_unkillable(struct monitor *monitor)
 {
 	struct monitor_message message = { 0 };
@@ -424,6 +453,8 @@ static int timeout_ms(const struct monitor *monitor)
 		timeout = earlier(timeout, STREAM_PART_MS);
 	if (monitor->ended && !monitor->told)
 		timeout = earlier(timeout, EMPTY_RETRY_MS);
+	else if (waits_for_daemon(monitor))
+		timeout = earlier(timeout, DAEMON_LOOK_MS);
 	else if (monitor->kill_since_ms)
 		timeout = earlier(timeout, monitor->setup->kill_by_cgroup ? KILL_PATIENCE_MS
 									  : EMPTY_RETRY_MS);
@@ -473,7 +504,11 @@ static void turn(struct monitor *monitor)
 		group_kill(&monitor->group);
 	if (monitor->ended && !monitor->told)
 		finish(monitor);
+	/* A daemon that comes back looks for containers; who waited for a session went with the old one. */
+	if (monitor->told && monitor->setup->session && monitor->setup->control_fd < 0)
+		monitor->done = true;
 	tell_unkillable(monitor);
+	give_up_record(monitor);
 }
 
 static void prepare(struct monitor *monitor, struct monitor_setup *setup)

@@ -44,6 +44,7 @@ int stream_read(struct stream *stream, struct log *log, struct attachment *attac
 		fd_close(&stream->fd);
 		return -1;
 	}
+	stream->taken_bytes += (uint64_t)n;
 	attachment_output(attachment, stream->attach_kind, stream->line + held, (size_t)n);
 	log_lines(stream, log, held, held + (size_t)n);
 	return 1;

@@ -14,6 +14,7 @@ struct stream {
 	int fd; /* read end, non-blocking; -1: none, or ended */
 	const char *name;
 	uint8_t attach_kind;
+	uint64_t taken_bytes;
 	size_t length; /* of a line that has no end yet */
 	char line[LOG_RECORD_MAX];
 };

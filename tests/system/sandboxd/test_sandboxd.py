@@ -234,6 +234,14 @@ class Deaths(Story):
         self.daemon.start()
         self.client = self.daemon.connect()
 
+    def wait_monitors(self, n):
+        procs = [f"{top}/monitors/cgroup.procs" for top in self.daemon.tops() if "unified" in top] or \
+                [f"{self.daemon.tops()[0]}/monitors/cgroup.procs"]
+        end = time.monotonic() + 20
+        while len(open(procs[0]).read().split()) != n:
+            self.assertLess(time.monotonic(), end, "monitors: " + open(procs[0]).read())
+            select.select([], [], [], 0.01)
+
     def state(self):
         known = self.client.ask("inventory").inventory.workloads
         return {c.container: c for w in known for c in w.containers}
@@ -288,14 +296,32 @@ class Deaths(Story):
         self.assertEqual(self.client.wait_fact("started").pid, kept)
         left = [d for d in self.daemon.cgroups() if "/w-1." in d or "/w-3." in d]
         self.assertEqual(left, [])
+        self.wait_monitors(1)  # the lost one's has nobody to tell
 
-    def test_two_daemons_do_not_share_their_groups(self):
-        second = Daemon.__new__(Daemon)
-        with self.assertRaises(RuntimeError) as caught:
-            second.__init__(BUILD, self.policy, cgroup=self.daemon.cgroup)
-        subprocess.run(["umount", "-l", f"{second.base}/run"], check=True)
-        shutil.rmtree(second.base)
-        self.assertIn("in use by another", str(caught.exception))
+    def test_exec_sessions_outlive_the_daemon_and_are_told(self):
+        self.create()
+        self.launch(FOREVER)
+        self.client.ask("exec", ref=ref("w-1", "main"), session=7, command=until_term(5))
+        stdout, _ = fds = self.client.reply_fds
+        self.client.wait_fact("exec_started")
+        self.assertTrue(select.select([stdout], [], [], 10)[0])
+        self.assertEqual(os.read(stdout, 100), b"up\n")
+        self.client.ask("exec", ref=ref("w-1", "main"), session=8, stdin=True, command=["/bin/cat"])
+        cat = self.client.reply_fds
+        self.client.wait_fact("exec_started")
+        self.daemon.kill()
+        os.close(cat[0])  # this one ends while nobody listens
+        self.assertTrue(select.select([cat[1]], [], [], 10)[0])
+        self.assertEqual(os.read(cat[1], 1), b"")
+        close_all(cat[1:])
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.wait_monitors(2)
+        self.client.ask("signal", ref=ref("w-1", "main"), session=7, signal=signal.SIGTERM)
+        ended = self.client.wait_fact("exec_exited", lambda f: f.session == 7)
+        self.assertEqual((ended.exit_si_code, ended.exit_si_status), (CLD_EXITED, 5))
+        close_all(fds)
+        self.wait_monitors(1)
 
     def test_a_monitor_that_dies_loses_no_exit_status(self):
         self.create()
