@@ -154,16 +154,16 @@ class Api:
                                            request_serializer=request.SerializeToString,
                                            response_deserializer=response.FromString)
 
-        def unary(timeout=60, **fields):
+        def unary(timeout=20, **fields):
             try:
                 return call(message(request, fields), timeout=timeout)
             except grpc.RpcError as error:
                 raise Refused(error) from None
 
-        def streaming(timeout=60, **fields):
+        def streaming(timeout=30, **fields):
             return Stream(call(message(request, fields), timeout=timeout))
 
-        def both(requests, timeout=60):
+        def both(requests, timeout=30):
             return Stream(call((message(request, fields) for fields in requests), timeout=timeout))
 
         return {"unary_unary": unary, "unary_stream": streaming, "stream_stream": both}[kind]

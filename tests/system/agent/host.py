@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -51,6 +52,7 @@ class Host:
         self.logs = {}
         self.api = None
         self.epoch = 1
+        self.generation = 1  # of this story: a deleted one never comes back
         self.before = self._state_of_host()
 
     # --- what there is before and after ---
@@ -182,10 +184,13 @@ class Host:
         self.sandboxd.wait(30)
 
     def restart_sandboxd(self):
+        self.stop_sandboxd()
+        self.start_again()
+
+    def start_again(self):
         if IN_VM:
-            subprocess.run(["systemctl", "restart", "berth-sandboxd"], check=True)
+            subprocess.run(["systemctl", "start", "berth-sandboxd"], check=True)
         else:
-            self.stop_sandboxd()
             self.start_sandboxd()
         self.wait_serving()
 
@@ -194,6 +199,25 @@ class Host:
             subprocess.run(["systemctl", "reload", "berth-sandboxd"], check=True)
         else:
             self.sandboxd.send_signal(signal.SIGHUP)
+
+    def reload_berthd(self, wanted, seconds=20):
+        """SIGHUP; the log that came of it, once `wanted` is in it."""
+        begin = os.path.getsize(self.logs["berthd"])
+        self.berthd.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            text = read(self.logs["berthd"])[begin:]
+            if wanted in text:
+                return text
+            time.sleep(0.01)  # a log is a file: nothing tells of its growth but looking
+        raise AssertionError(f"{wanted!r} was not logged: {text}")
+
+    def tcp_port(self):
+        """Where berthd listens with TLS; 0 where it does not."""
+        if IN_VM:
+            return 0
+        found = re.search(r"listening on .* \(port (\d+)\)", read(self.logs["berthd"]))
+        return int(found[1]) if found else 0
 
     def wait_serving(self, seconds=60):
         """Until grpc.health.v1 says that berthd serves, which it does once it has its sandbox."""
@@ -222,6 +246,7 @@ class Host:
                 self.remove(workload.status.id)
         except Refused as why:
             raise AssertionError(f"cannot clear up: {why}") from None
+        self.generation += 1
 
     def __exit__(self, *exc):
         if self.api:
@@ -272,8 +297,8 @@ class Host:
 
     # --- what stories do ---
 
-    def fence(self, generation=1):
-        return {"epoch": self.epoch, "generation": generation}
+    def fence(self, generation=None):
+        return {"epoch": self.epoch, "generation": generation or self.generation}
 
     def container(self, *command, name="main", **fields):
         return {"name": name, "root": {"directory": self.rootfs}, "command": list(command),
@@ -285,7 +310,7 @@ class Host:
             fields["containers"] = [self.container(*command, **(container or {}))]
         return {"id": workload_id, **fields}
 
-    def launch(self, workload_id, *command, generation=1, no_wait=False, **fields):
+    def launch(self, workload_id, *command, generation=None, no_wait=False, **fields):
         return self.api.Launch(fence=self.fence(generation), no_wait=no_wait,
                                spec=self.spec(workload_id, *command, **fields)).status
 
@@ -350,8 +375,8 @@ class Host:
             raise AssertionError(f"{wanted!r} was not written: {why}; but {seen[-300:]!r}") from None
         raise AssertionError(f"{wanted!r} was not written, but {seen[-300:]!r}")
 
-    def remove(self, workload_id):
-        generation = self.status(workload_id).generation
+    def remove(self, workload_id, generation=None):
+        generation = generation or self.status(workload_id).generation
         self.api.Delete(fence=self.fence(generation), id=workload_id, force=True)
 
     def ctl(self, *arguments, code=0, stdin=b"", seconds=60, text=True):

@@ -8,7 +8,7 @@ from api import Refused
 class Session:
     """One call of api.Exec or api.Attach that began with `start`."""
 
-    def __init__(self, method, start, timeout=60):
+    def __init__(self, method, start, timeout=30):
         self.requests = queue.SimpleQueue()
         self.stdout = self.stderr = b""
         self.started = self.exit = self.error = None
@@ -54,7 +54,7 @@ class Session:
     def close_stdin(self):
         self.say(stdin_closed=True)
 
-    def wait(self, condition, what, seconds=30):
+    def wait(self, condition, what, seconds=15):
         with self.changed:
             if not self.changed.wait_for(lambda: condition(self) or self.stream_ended, seconds) or not condition(self):
                 raise AssertionError(f"{what}: not in {seconds} s; stdout {self.stdout[-200:]!r}, stderr "

@@ -7,7 +7,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import host
 from story import run_stories
 
-for part in ("life", "streams"):
+for part in ("life", "streams", "survival"):
     __import__("test_" + part)
 
 

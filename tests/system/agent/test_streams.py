@@ -87,7 +87,10 @@ def exec_with_a_terminal_has_its_size_and_keys(host):
     session.say(resize={"rows": 44, "columns": 111})
     session.write(b"stty size\n")
     session.expect(b"44 111")
-    session.write(b"sleep 1000\n\x03echo status $?\n")
+    session.write(b"sh -c 'echo g''o; sleep 1000'\n")
+    session.expect(b"go\r\n")
+    session.write(b"\x03")
+    session.write(b"echo status $?\n")
     session.expect(b"status 130")
     session.write(b"exit 8\n")
     equal(session.end().code, 8)
@@ -111,8 +114,8 @@ def a_slow_reader_holds_the_program_not_the_agent(host):
     start_box(host)
     before = memory_of(host)
     session = execute(host, "box", "/bin/probe", "bytes", str(8 << 20))
-    session.reading.clear()
     session.wait(lambda s: s.started, "started")
+    session.reading.clear()
     began = time.monotonic()
     host.says("i=0; while [ $i -lt 10 ]; do sleep 0.05; i=$((i+1)); done")  # others are served meanwhile
     if time.monotonic() - began > rounds(10, 60):

@@ -1,0 +1,129 @@
+"""The daemons go and come back; the workloads stay."""
+import os
+import signal
+import socket
+
+from api import Api, types
+from host import read, reason_name, state_name
+from session import Session
+from story import IN_VM, Skip, equal, has, refused, story
+from test_life import NEVER_ENDS
+
+
+@story
+def workloads_outlive_a_restart_of_sandboxd(host):
+    status = host.shell("stays", NEVER_ENDS)
+    host.shell("ends", "trap 'exit 13' TERM; echo up; while :; do sleep 0.05; done")
+    host.until_output("ends", "up")
+    ends = host.status("ends").containers[0].pid
+    host.stop_sandboxd()
+    os.kill(ends, signal.SIGTERM)  # its end has no daemon to tell: the monitor keeps it
+    wait_gone(ends)
+    host.start_again()
+    record = host.ended("ends")
+    equal((record.kind, record.code), (types.EXIT_CODE, 13))
+    after = host.status("stays")
+    equal((after.containers[0].pid, after.containers[0].attempt, state_name(after)),
+          (status.containers[0].pid, 1, "RUNNING"))
+    reasons = [reason_name(event) for answer in host.api.WatchEvents(from_oldest=True, no_follow=True)
+               for event in answer.events]
+    has(reasons, "SANDBOX_LOST", "SANDBOX_BACK")
+    has(host.output("stays"), "up")
+    equal(state_name(host.api.Stop(fence=host.fence(), id="stays").status), "EXITED")
+
+
+def wait_gone(pid):
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    import select
+    if not select.select([fd], [], [], 20)[0]:
+        raise AssertionError(f"process {pid} does not end")
+    os.close(fd)
+
+
+@story
+def an_exec_session_leaves_no_monitor_when_sandboxd_goes(host):
+    host.shell("box", NEVER_ENDS)
+    session = Session(host.api.Exec, {"id": "box", "command": ["/bin/cat"], "stdin": True})
+    session.wait(lambda s: s.started, "started")
+    program = host.status("box").containers[0].pid
+    monitors = processes_titled("berth-monitor: box/main exec")
+    equal(len(monitors), 1)
+    host.restart_sandboxd()
+    session.cancel()
+    host.api.Stop(fence=host.fence(), id="box", grace_ms=0)
+    wait_gone(program)
+    for pid in monitors:
+        wait_gone(pid)
+
+
+def processes_titled(title):
+    """Its title is cut to the room that its arguments had."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            have = read(f"/proc/{name}/cmdline").rstrip("\0")
+        except OSError:
+            continue
+        if len(have) > 24 and title.startswith(have):
+            found.append(int(name))
+    return found
+
+
+@story
+def sandboxd_killed_is_as_good_as_stopped(host):
+    if IN_VM:
+        raise Skip("the services' own tests kill it")
+    status = host.shell("stays", NEVER_ENDS)
+    host.stop_sandboxd(signal.SIGKILL)
+    refused(lambda: host.launch("meanwhile", "/bin/true"), "UNAVAILABLE")
+    equal(state_name(host.status("stays")), "RUNNING")
+    host.start_again()
+    equal(host.status("stays").containers[0].pid, status.containers[0].pid)
+    equal(state_name(host.launch("meanwhile", "/bin/sleep", "1000")), "RUNNING")
+
+
+@story
+def garbage_on_the_sockets_harms_no_one(host):
+    host.shell("calm", NEVER_ENDS)
+    addresses = [(socket.AF_UNIX, socket.SOCK_STREAM, host.socket)]
+    if host.tcp_port():
+        addresses.append((socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", host.tcp_port())))
+    private = host.run_dir + "/sandboxd.sock"
+    addresses.append((socket.AF_UNIX, socket.SOCK_SEQPACKET, private))
+    for family, kind, address in addresses:
+        for garbage in (b"\0" * 100, os.urandom(4096), b"GET / HTTP/1.1\r\n\r\n",
+                        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 200):
+            with socket.socket(family, kind) as peer:
+                peer.settimeout(10)
+                peer.connect(address)
+                try:
+                    peer.send(garbage)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(4096):
+                        pass
+                except (ConnectionError, BrokenPipeError):
+                    pass
+    host.wait_serving()
+    equal(state_name(host.status("calm")), "RUNNING")
+    with Api("unix://" + host.socket) as another:
+        equal(another.GetNode().node.schedulable, True)
+
+
+@story
+def a_bad_configuration_keeps_the_old_one(host):
+    if IN_VM:
+        raise Skip("the configuration there is the package's")
+    host.write_settings(Node_MaxWorkloads="many")
+    text = host.reload_berthd("old configuration stays")
+    has(text, "berthd.conf", "MaxWorkloads")
+    equal(state_name(host.launch("fine", "/bin/sleep", "1000")), "RUNNING")
+    host.write_settings(Node_MaxWorkloads="1")
+    host.reload_berthd("configuration read again")
+    why = refused(lambda: host.launch("more", "/bin/sleep", "1000"), "RESOURCE_EXHAUSTED", "workloads")
+    has(why.quotas, "workloads")
+    host.write_settings()
+    host.reload_berthd("configuration read again")
+    equal(state_name(host.launch("more", "/bin/sleep", "1000")), "RUNNING")
