@@ -13,7 +13,10 @@ static void print_event(const Berth__V1__Event *event)
 	(void)printf("%8" PRIu64 "  %s  %-24s  %-20s", event->sequence,
 		     text_time(event->time_unix_ns, time_text),
 		     event->workload[0] ? event->workload : "(node)", text_reason(event->reason));
-	if (event->from != event->to)
+	if (event->from == BERTH__V1__WORKLOAD_STATE__WORKLOAD_STATE_UNSPECIFIED &&
+	    event->from != event->to)
+		(void)printf("  %s", text_state(event->to));
+	else if (event->from != event->to)
 		(void)printf("  %s -> %s", text_state(event->from), text_state(event->to));
 	if (event->container[0])
 		(void)printf("  [%s]", event->container);

@@ -1,6 +1,7 @@
 #include "agent/cli/node_print.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "agent/cli/text.h"
@@ -58,6 +59,19 @@ static void print_line(FILE *file, const char *head, const char *text)
 	(void)fprintf(file, "%-12s %s\n", head, text_escape(text, strlen(text), escaped));
 }
 
+/* What a missing feature has said already need not be said again. */
+static bool is_of_feature(const Berth__V1__Node *node, const char *warning)
+{
+	for (size_t i = 0; i < node->n_features; i++) {
+		size_t length = strlen(node->features[i]->name);
+
+		if (strncmp(warning, node->features[i]->name, length) == 0 &&
+		    warning[length] == ':')
+			return true;
+	}
+	return false;
+}
+
 void node_print(const Berth__V1__Node *node, FILE *file)
 {
 	char age[TEXT_SHORT_MAX], agent_age[TEXT_SHORT_MAX];
@@ -78,5 +92,6 @@ void node_print(const Berth__V1__Node *node, FILE *file)
 			(void)fprintf(file, "%scannot       %s: %s\n", i == 0 ? "\n" : "",
 				      node->features[i]->name, node->features[i]->sentence);
 	for (size_t i = 0; i < node->n_warnings; i++)
-		print_line(file, "warning", node->warnings[i]);
+		if (!is_of_feature(node, node->warnings[i]))
+			print_line(file, "warning", node->warnings[i]);
 }
