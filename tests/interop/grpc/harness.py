@@ -144,20 +144,22 @@ class Skip(Exception):
 
 def main():
     passed = failed = skipped = 0
+    suite = os.path.basename(sys.argv[0]).removeprefix("test_").removesuffix(".py")
     for function in TESTS:
         name = function.__name__.replace("_", " ")
         begin = time.monotonic()
         try:
             function()
             passed += 1
-            print(f"ok   {name} ({time.monotonic() - begin:.1f} s)", flush=True)
+            print(f"ok {suite}/{name} ({time.monotonic() - begin:.1f} s)", flush=True)
         except Skip as reason:
             skipped += 1
-            print(f"SKIP {name}: {reason}", flush=True)
-        except Exception:
+            print(f"skip {suite}/{name}: {reason}", flush=True)
+        except Exception as error:
             failed += 1
-            print(f"FAIL {name} ({time.monotonic() - begin:.1f} s)\n{traceback.format_exc()}", flush=True)
+            traceback.print_exc(file=sys.stdout)
+            print(f"not ok {suite}/{name}: {' '.join(str(error).split())[:300] or type(error).__name__}", flush=True)
     if not os.environ.get("KEEP"):
         subprocess.run(["rm", "-rf", TMP], check=False)
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    print(f"# {suite}: {passed} passed, {failed} failed, {skipped} skipped")
     sys.exit(1 if failed else 0)

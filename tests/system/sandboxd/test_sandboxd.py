@@ -334,6 +334,32 @@ class Deaths(Story):
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 41))
         self.client.ask("remove_workload", workload="w-1", instance=1)
 
+    def lose_monitor(self, pid):
+        os.kill(parent_of(pid), signal.SIGKILL)
+        while parent_of(pid) != self.daemon.process.pid:
+            os.sched_yield()
+
+    def test_a_workload_can_write_on_without_its_monitor(self):
+        self.create()
+        # A SIGPIPE would end it with 141; 200,000 bytes are more than the pipe takes unread.
+        loud = "i=0; while [ $i -lt 20000 ]; do echo 123456789; i=$((i+1)); done; exit 6"
+        pid = self.launch(["/bin/sh", "-c", f"trap '{loud}' TERM; echo up; while :; do sleep 1 & wait $!; done"]).pid
+        while " stdout F up\n" not in self.log_of():
+            select.select([], [], [], 0.005)
+        self.lose_monitor(pid)
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 6))
+        self.assertEqual(exited.log_dropped_bytes, 200000)
+
+    def test_a_terminal_does_not_hang_up_with_its_monitor(self):
+        self.create()
+        pid = self.launch_until_term(8, tty=True).pid
+        self.lose_monitor(pid)
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 8))
+
     def test_a_monitor_that_dies_after_a_restart_is_told_as_it_is(self):
         self.create()
         pid = self.launch_until_term(43).pid
@@ -404,5 +430,37 @@ class Options(unittest.TestCase):
         self.assertEqual(self.run_daemon("--nonsense").returncode, 2)
 
 
+class Lines(unittest.TestResult):
+    """The lines of TAP, as the programs of cmocka write them."""
+
+    def tell(self, good, test, more=""):
+        print(f"{good} {self.testsRun} - {test.id().partition('.')[2]}{more}", flush=True)
+
+    def addSuccess(self, test):
+        self.tell("ok", test)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        self.tell("ok", test, " # SKIP " + reason)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        print(self.failures[-1][1])
+        self.tell("not ok", test)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        print(self.errors[-1][1])
+        self.tell("not ok", test)
+
+
+class Runner:
+    @staticmethod
+    def run(tests):
+        result = Lines()
+        tests(result)
+        return result
+
+
 if __name__ == "__main__":
-    unittest.main(warnings="ignore")
+    unittest.main(testRunner=Runner)
