@@ -12,6 +12,7 @@
 #include "proto/signame.h"
 #include "sandbox/facts.h"
 #include "sandbox/monitors.h"
+#include "sandbox/outflow.h"
 #include "sandbox/page_file.h"
 #include "sandbox/sandboxd.h"
 
@@ -244,6 +245,7 @@ void ending_record(struct container *container, const struct monitor_exited *exi
 	(void)snprintf(container->unknown_reason, sizeof(container->unknown_reason), "%s",
 		       unknown_reason);
 	container->kill_timer = sd_event_source_disable_unref(container->kill_timer);
+	outflow_end(container);
 	log_end(container);
 	facts_exited(container);
 }
@@ -305,6 +307,7 @@ static void finish(struct container *container)
 		exited.total_io_write_bytes = known(totals.io_write_bytes);
 		exited.total_oom_kills = known(totals.oom_kills);
 	}
+	outflow_end(container);
 	if (page_file_read(container->run_fd, &page, NULL) == 0) {
 		exited.log_bytes = page.log_bytes;
 		exited.log_dropped_bytes = page.log_dropped_bytes;

@@ -530,6 +530,9 @@ void birth_tell_started(struct birth *birth)
 	message.started.step_count = birth->step_count;
 	memcpy(message.started.steps, birth->steps, sizeof(birth->steps));
 	(void)monitor_send(birth->setup.control_fd, MONITOR_STARTED, &message, fds, count);
+	if (!birth->setup.session)
+		(void)monitor_send_streams(birth->setup.control_fd, birth->setup.stdout_fd,
+					   birth->setup.stderr_fd, birth->setup.terminal_fd);
 }
 
 void birth_tell_failed(struct birth *birth, const struct err *why)

@@ -7,6 +7,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "proto/cleanup.h"
+
 #define LENGTH_WITH(member) \
 	(offsetof(struct monitor_message, member) + sizeof(((struct monitor_message *)0)->member))
 
@@ -20,6 +22,7 @@ size_t monitor_message_length(uint32_t kind)
 	case MONITOR_READY:
 	case MONITOR_FILTER_IMAGE:
 	case MONITOR_TERMINAL:
+	case MONITOR_STREAMS:
 		return LENGTH_WITH(header);
 	case MONITOR_SIGNAL:
 		return LENGTH_WITH(signal);
@@ -70,6 +73,19 @@ int monitor_send(int socket_fd, uint32_t kind, struct monitor_message *message, 
 	if (sendmsg(socket_fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		return -errno;
 	return 0;
+}
+
+int monitor_send_streams(int socket_fd, int stdout_fd, int stderr_fd, int terminal_fd)
+{
+	const int streams[] = { stdout_fd, stderr_fd, terminal_fd };
+	struct monitor_message message = { 0 };
+	int fds[ARRAY_SIZE(streams)];
+	size_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(streams); i++)
+		if (streams[i] >= 0)
+			fds[count++] = streams[i];
+	return count ? monitor_send(socket_fd, MONITOR_STREAMS, &message, fds, count) : 0;
 }
 
 static size_t descriptors_take(struct msghdr *msg, int ret_fds[static MONITOR_FDS_MAX])

@@ -45,6 +45,9 @@ enum monitor_kind {
 	MONITOR_WARNING = 71, /* struct monitor_text: what this host could not do, before STARTED */
 	MONITOR_UNKILLABLE = 72, /* struct monitor_text: one process that SIGKILL did not end */
 	MONITOR_TERMINAL = 73, /* one descriptor: the master, of an exec session with a terminal */
+	MONITOR_STREAMS =
+		74, /* after STARTED, of a container: descriptors of the read ends of stdout and
+			       * stderr, or of the terminal's master, to be kept and not read */
 };
 
 struct monitor_header {
@@ -151,6 +154,9 @@ size_t monitor_message_length(uint32_t kind);
  */
 int monitor_send(int socket_fd, uint32_t kind, struct monitor_message *message, const int *fds,
 		 size_t fd_count);
+
+/* Send MONITOR_STREAMS with those of the three descriptors that are not -1. */
+int monitor_send_streams(int socket_fd, int stdout_fd, int stderr_fd, int terminal_fd);
 
 /*
  * Receive one message, without blocking where the socket does not. What the packet lacks is zero,

@@ -19,6 +19,7 @@
 #include "sandbox/facts.h"
 #include "sandbox/filter.h"
 #include "sandbox/monitor_wire.h"
+#include "sandbox/outflow.h"
 #include "sandbox/reaper.h"
 #include "sandbox/record.h"
 #include "sandbox/sandboxd.h"
@@ -238,6 +239,12 @@ static void on_terminal(struct monitor *monitor, struct incoming *in)
 		answer_exec(monitor->session, in->fds, 1, NULL);
 }
 
+static void on_streams(struct monitor *monitor, struct incoming *in)
+{
+	if (!monitor->session && !monitor->ended)
+		outflow_keep(monitor->container, in->fds, in->n_fds);
+}
+
 static const struct {
 	uint32_t kind;
 	void (*handler)(struct monitor *monitor, struct incoming *in);
@@ -246,6 +253,7 @@ static const struct {
 	{ MONITOR_STARTED, on_started },       { MONITOR_START_FAILED, on_start_failed },
 	{ MONITOR_EXITED, on_exited },         { MONITOR_DENIED, on_denied },
 	{ MONITOR_UNKILLABLE, on_unkillable }, { MONITOR_TERMINAL, on_terminal },
+	{ MONITOR_STREAMS, on_streams },
 };
 
 /* What a newer release says beyond these is ignored, as monitor_wire.h has it. */

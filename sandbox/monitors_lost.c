@@ -16,6 +16,7 @@
 #include "sandbox/facts.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/monitors.h"
+#include "sandbox/outflow.h"
 #include "sandbox/page_file.h"
 #include "sandbox/sandboxd.h"
 
@@ -141,6 +142,8 @@ void monitors_lost(struct monitor *monitor, const char *why)
 	monitor->lost = true;
 	if (monitor->started && !monitor->session && take_from_page(monitor->container))
 		return;
+	if (monitor->started && !monitor->session)
+		outflow_begin(monitor->container);
 	if (monitor->started)
 		wait_for_first(monitor);
 	else if (monitor->session)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sandbox/outflow.h"
 #include "sandbox/reaper.h"
 #include "sandbox/sandboxd.h"
 
@@ -161,6 +162,8 @@ struct container *container_new(struct sandboxd *host, struct workload *workload
 	container->attempt = attempt;
 	container->state = PAGE_STARTING;
 	container->run_fd = -1;
+	for (size_t i = 0; i < REGISTRY_STREAMS_MAX; i++)
+		container->stream_fds[i] = -1;
 	monitor_init(&container->monitor, host, container, NULL);
 	LIST_INIT(&container->sessions);
 	LIST_INSERT_HEAD(&workload->containers, container, link);
@@ -178,6 +181,7 @@ void container_free(struct container *container)
 	container->workload->n_containers--;
 	monitor_done(&container->monitor);
 	sd_event_source_disable_unref(container->kill_timer);
+	outflow_end(container);
 	taskgroup_free(container->group);
 	fd_close(&container->run_fd);
 	free(container->settings.json);

@@ -29,6 +29,7 @@
 #define REGISTRY_SESSIONS_MAX   32 /* exec sessions of a container */
 #define REGISTRY_RLIMITS_MAX    16
 #define REGISTRY_WARNINGS_MAX   8
+#define REGISTRY_STREAMS_MAX    2 /* stdout and stderr, or the terminal */
 
 struct sandboxd;
 struct container;
@@ -97,6 +98,9 @@ struct container {
 	struct monitor_failed failed;
 	char *warnings[REGISTRY_WARNINGS_MAX];
 	size_t n_warnings;
+	/* sandbox/outflow.h */
+	int stream_fds[REGISTRY_STREAMS_MAX];
+	sd_event_source *stream_sources[REGISTRY_STREAMS_MAX];
 	/* since Kill */
 	sd_event_source *kill_timer;
 	uint64_t killed_usec;

@@ -98,6 +98,9 @@ static void tell_started(struct monitor *monitor)
 	}
 	message.started.monitor_pid = getpid();
 	tell(monitor, MONITOR_STARTED, &message, fds, count);
+	if (!monitor->setup->session && monitor->setup->control_fd >= 0)
+		(void)monitor_send_streams(monitor->setup->control_fd, monitor->streams[0].fd,
+					   monitor->streams[1].fd, monitor->streams[2].fd);
 }
 
 static void signal_first(struct monitor *monitor, int number)
@@ -150,10 +153,12 @@ static void take_message(struct monitor *monitor, const struct monitor_message *
 		take_resize(monitor, &message->resize);
 		break;
 	case MONITOR_ATTACH:
-		if (fd_count == 1 && !monitor->ended) {
+		if (fd_count == 1) {
 			(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
 			attachment_begin(&monitor->attachment, take_fd(&fds[0]));
 		}
+		if (monitor->told) /* too late for more than what was kept */
+			attachment_end(&monitor->attachment);
 		break;
 	case MONITOR_ACK_EXIT:
 		monitor->done = monitor->told;

@@ -323,6 +323,14 @@ class Deaths(Story):
         close_all(fds)
         self.wait_monitors(1)
 
+    def test_two_daemons_do_not_share_their_groups(self):
+        second = Daemon.__new__(Daemon)
+        with self.assertRaises(RuntimeError) as caught:
+            second.__init__(BUILD, self.policy, cgroup=self.daemon.cgroup)
+        subprocess.run(["umount", "-l", f"{second.base}/run"], check=True)
+        shutil.rmtree(second.base)
+        self.assertIn("in use by another", str(caught.exception))
+
     def test_a_monitor_that_dies_loses_no_exit_status(self):
         self.create()
         pid = self.launch_until_term(41).pid
