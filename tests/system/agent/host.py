@@ -40,7 +40,8 @@ class Host:
     # Directories whose content the policy allows for volumes are below `place` too.
     def __init__(self, **settings):
         self.berthctl = program("agent/cli/berthctl", "bin/berthctl")
-        self.settings = settings  # section.key=value of berthd, for an own pair
+        self.settings = settings  # Section_Key=value of berthd, for an own pair
+        self.kept_events = None if IN_VM else int(settings.get("Events_Keep", "16384"))
         self.policy = {"AllowHostDirectories": "{place}/shared:rw {place}/readonly:ro"}
         self.place = "/var/lib/berth/rootfs/stories" if IN_VM else tempfile.mkdtemp(prefix="berth-stories-", dir="/run")
         self.rootfs = os.path.join(self.place, "rootfs")

@@ -7,12 +7,12 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import host
 from story import run_stories
 
-for part in ("life", "streams", "survival"):
+for part in ("life", "streams", "fleet", "survival"):
     __import__("test_" + part)
 
 
 def main():
-    with host.Host() as berth:
+    with host.Host(Events_Keep="256") as berth:
         good = run_stories(berth, sys.argv[1:])
     left = berth.what_is_left()
     if left:

@@ -221,6 +221,22 @@ def run_it_is_a_shell_on_this_terminal(host):
 
 
 @story
+def run_it_misses_nothing_that_was_written_before(host):
+    """The first client of a container with an input gets what was written before it came."""
+    host.launch("early", "/bin/sh", "-c", "echo first; echo second >&2; cat", container={"stdin": True})
+    host.until_output("early", "second")
+    session = Session(host.api.Attach, {"id": "early"})
+    session.expect(b"first\n")
+    session.wait(lambda s: s.stderr == b"second\n", "what was written before")
+    session.close_stdin()
+    equal(session.end().code, 0)
+    with Terminal(host, "run", "-it", "--rm", "--name", "shortlived", "--root", host.rootfs, "--", "/bin/echo",
+                  "over") as terminal:
+        terminal.expect(b"over")
+        equal(terminal.end(), 0)
+
+
+@story
 def exec_it_and_attach_on_this_terminal(host):
     host.launch("tty", "/bin/sh", container={"tty": True, "stdin": True})
     with Terminal(host, "attach", "tty") as terminal:
