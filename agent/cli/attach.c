@@ -32,7 +32,8 @@ VERB(attach)
 	Berth__V1__AttachStart start = BERTH__V1__ATTACH_START__INIT;
 	Berth__V1__TerminalSize size;
 	struct session_options session;
-	bool ended, tty = false;
+	enum session_end end;
+	bool tty = false;
 	int code;
 
 	if (argc < 2 || argc > 3)
@@ -51,5 +52,5 @@ VERB(attach)
 					    .first = &request.base,
 					    .send_stdin = true,
 					    .tty = tty && isatty(STDIN_FILENO) };
-	return session_run(cli, &session, &ended);
+	return session_run(cli, &session, &end);
 }

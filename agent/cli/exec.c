@@ -48,7 +48,7 @@ VERB(exec)
 	cleanup_arena struct arena arena;
 	struct labels env = { 0 };
 	struct session_options session;
-	bool ended;
+	enum session_end end;
 	int option, code;
 
 	arena_init(&arena, ARENA_MESSAGE_BYTES);
@@ -74,5 +74,5 @@ VERB(exec)
 	session = (struct session_options){ .first = &request.base,
 					    .send_stdin = start.stdin,
 					    .tty = start.tty && isatty(STDIN_FILENO) };
-	return session_run(cli, &session, &ended);
+	return session_run(cli, &session, &end);
 }

@@ -106,17 +106,22 @@ static int launch(struct cli *cli, const struct run_spec *run)
 	return code;
 }
 
+struct follower {
+	struct cli *cli;
+	bool tty; /* what it wrote was for a terminal */
+};
+
 static bool on_lines(const ProtobufCMessage *message, void *userdata)
 {
 	const Berth__V1__ReadLogsResponse *response = (const void *)message;
-	const struct cli *cli = userdata;
+	const struct follower *follower = userdata;
 
 	for (size_t i = 0; i < response->n_lines; i++) {
 		const Berth__V1__LogLine *line = response->lines[i];
 		FILE *file = line->is_stderr ? stderr : stdout;
 
 		text_write(file, line->text.data, line->text.len,
-			   cli->raw || !isatty(fileno(file)));
+			   follower->tty || follower->cli->raw || !isatty(fileno(file)));
 		if (!line->partial)
 			(void)fputc('\n', file);
 	}
@@ -124,24 +129,26 @@ static bool on_lines(const ProtobufCMessage *message, void *userdata)
 	return !ferror(stdout);
 }
 
-static int follow(struct cli *cli, const char *id)
+static int follow(struct cli *cli, const char *id, bool tty)
 {
 	Berth__V1__ReadLogsRequest request = BERTH__V1__READ_LOGS_REQUEST__INIT;
+	struct follower follower = { .cli = cli, .tty = tty };
 
 	request.id = (char *)id;
 	request.follow = true;
 	return cli_stream(cli, "ReadLogs", &request.base,
-			  &berth__v1__read_logs_response__descriptor, on_lines, cli);
+			  &berth__v1__read_logs_response__descriptor, on_lines, &follower);
 }
 
-static int connect_terminal(struct cli *cli, const struct run_spec *run, bool *ret_ended)
+static int connect_terminal(struct cli *cli, const struct run_spec *run, enum session_end *ret_end)
 {
 	Berth__V1__AttachRequest request = BERTH__V1__ATTACH_REQUEST__INIT;
 	Berth__V1__AttachStart start = BERTH__V1__ATTACH_START__INIT;
 	struct session_options session = { .is_attach = true,
 					   .first = &request.base,
 					   .send_stdin = run->interactive,
-					   .tty = run->tty && isatty(STDIN_FILENO) };
+					   .tty = run->tty && isatty(STDIN_FILENO),
+					   .may_be_over = true };
 	Berth__V1__TerminalSize size;
 
 	start.id = run->spec->id;
@@ -149,7 +156,7 @@ static int connect_terminal(struct cli *cli, const struct run_spec *run, bool *r
 		start.size = &size;
 	request.message_case = BERTH__V1__ATTACH_REQUEST__MESSAGE_START;
 	request.start = &start;
-	return session_run(cli, &session, ret_ended);
+	return session_run(cli, &session, ret_end);
 }
 
 /* The exit code of the container that ended it: the first main one with a record. */
@@ -215,17 +222,18 @@ static int forget(struct cli *cli, const char *id)
 
 static int run_and_follow(struct cli *cli, const struct run_spec *run)
 {
-	bool ended = false;
+	enum session_end end = SESSION_OVER;
 	int code = launch(cli, run);
 
 	if (code != CLI_OK || run->detach)
 		return code;
 	if (run->interactive || run->tty) {
-		code = connect_terminal(cli, run, &ended);
-		if (!ended)
+		code = connect_terminal(cli, run, &end);
+		if (end == SESSION_LEFT)
 			return code; /* it goes on; berthctl attach finds it again */
-	} else {
-		code = follow(cli, run->spec->id);
+	}
+	if (end == SESSION_OVER) {
+		code = follow(cli, run->spec->id, run->tty);
 		if (code != CLI_OK)
 			return code;
 	}

@@ -20,7 +20,7 @@ struct session {
 	uint8_t chunk[CHUNK_BYTES];
 	size_t held; /* of the chunk, not yet sent */
 	int code;
-	bool ended;
+	enum session_end end;
 };
 
 /* ---- The terminal ---- */
@@ -172,7 +172,7 @@ static void on_writable(struct grpc_client_call *call, void *user)
 
 static void take_exit(struct session *session, const Berth__V1__ExitRecord *record)
 {
-	session->ended = true;
+	session->end = SESSION_ENDED;
 	session->code = session_exit_code(record);
 }
 
@@ -234,8 +234,12 @@ static void on_end(struct grpc_client_call *call, const struct grpc_outcome *out
 	struct session *session = user;
 
 	session->call = NULL;
-	if (!session->ended && outcome->code != GRPC_OK) {
-		restore_terminal();
+	if (session->end == SESSION_ENDED || outcome->code == GRPC_OK)
+		return;
+	restore_terminal();
+	if (session->options->may_be_over && outcome->code == GRPC_FAILED_PRECONDITION) {
+		session->end = SESSION_OVER;
+	} else {
 		session->code = cli_say_outcome(session->options->is_attach ? "Attach" : "Exec",
 						outcome);
 	}
@@ -268,7 +272,7 @@ static int open_input(struct session *session)
 	return r == -EPERM ? 0 : r;
 }
 
-int session_run(struct cli *cli, const struct session_options *options, bool *ret_ended)
+int session_run(struct cli *cli, const struct session_options *options, enum session_end *ret_end)
 {
 	const char *path = options->is_attach ? "/berth.v1.NodeAgent/Attach"
 					      : "/berth.v1.NodeAgent/Exec";
@@ -297,6 +301,6 @@ int session_run(struct cli *cli, const struct session_options *options, bool *re
 	restore_terminal();
 	sd_event_source_disable_unref(resized);
 	sd_event_source_disable_unref(session.input);
-	*ret_ended = session.ended;
+	*ret_end = session.end;
 	return session.code;
 }

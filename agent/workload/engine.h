@@ -233,6 +233,7 @@ struct engine_session {
 	struct engine *engine;
 	uint64_t number; /* on the wire to berth-sandboxd */
 	bool attached;   /* Attach, not Exec */
+	bool opened;     /* the descriptors are the asker's */
 	uint64_t started_boot_ns;
 	uint64_t started_wall_ns;
 	bool running;

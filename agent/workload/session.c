@@ -111,6 +111,7 @@ static void on_opened(void *userdata, const struct sandboxlink_call *call,
 		engine_leave(engine);
 		return;
 	}
+	session->opened = true;
 	session->ops->opened(session, reply->fds, reply->n_fds);
 }
 
@@ -121,6 +122,7 @@ static void remember(struct engine_session *session, struct engine *engine,
 	session->linked = true;
 	session->running = false;
 	session->attached = false;
+	session->opened = false;
 	session->started_boot_ns = 0;
 	session->started_wall_ns = 0;
 	session->instance = container->workload->instance;
@@ -437,10 +439,29 @@ bool sessions_took_fact(struct engine *engine, const Berth__Sandbox__V1__Fact *f
 	return true;
 }
 
+/* It ended before anybody could be attached: what it wrote is in the log alone. */
+static void refuse_ended(struct engine_session *session, const struct container *container)
+{
+	cleanup_fault struct engine_fault fault;
+	struct err err = { 0 };
+	int r;
+
+	engine_fault_init(&fault);
+	fault.reason = FAULT_NOT_RUNNING;
+	r = err_set(&err, ERR_PRECONDITION, ESRCH,
+		    "container %s of workload %s ended before it could be attached to",
+		    session->container, session->workload);
+	fail(session, r, &err, &fault);
+}
+
 static void end_attachment(struct engine_session *session, const struct container *container)
 {
 	const Berth__V1__ExitRecord none = BERTH__V1__EXIT_RECORD__INIT;
 
+	if (!session->opened) {
+		refuse_ended(session, container);
+		return;
+	}
 	unlink_session(session);
 	session->ops->ended(session, container->last_exit ? container->last_exit->message : &none);
 }
@@ -473,10 +494,10 @@ void sessions_link_lost(struct engine *engine, const struct err *err)
 	record.sentence = (char *)err->text;
 again:
 	LIST_FOREACH (session, &engine->sessions, link) {
-		if (session->attached)
+		if (session->attached && session->opened)
 			continue; /* its socket is the monitor's: it goes on */
 		unlink_session(session);
-		if (session->running)
+		if (session->running && !session->attached)
 			session->ops->ended(session, &record);
 		else
 			fail(session, -ENOTCONN, err, NULL);

@@ -26,6 +26,8 @@ void attachment_init(struct attachment *attachment, int *input_fd, bool terminal
 	attachment->fd = -1;
 	attachment->input_fd = input_fd;
 	attachment->terminal = terminal;
+	if (terminal || *input_fd >= 0)
+		backlog_begin(&attachment->backlog);
 }
 
 void attachment_end(struct attachment *attachment)
@@ -33,17 +35,6 @@ void attachment_end(struct attachment *attachment)
 	fd_close(&attachment->fd);
 	attachment->output_length = 0;
 	attachment->stalled_since_ms = 0;
-}
-
-void attachment_begin(struct attachment *attachment, int fd)
-{
-	attachment_end(attachment);
-	attachment->fd = fd;
-}
-
-bool attachment_has_room(const struct attachment *attachment)
-{
-	return attachment->output_length == 0;
 }
 
 static int send_packet(int fd, uint8_t kind, const char *data, size_t length)
@@ -55,14 +46,21 @@ static int send_packet(int fd, uint8_t kind, const char *data, size_t length)
 	return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+static bool must_wait(int r)
+{
+	return r == -EAGAIN || r == -EINTR || r == -ENOBUFS;
+}
+
 void attachment_output(struct attachment *attachment, uint8_t kind, const char *data, size_t length)
 {
 	int r;
 
-	if (attachment->fd < 0)
+	if (attachment->fd < 0) {
+		backlog_add(&attachment->backlog, kind, data, length);
 		return;
+	}
 	r = send_packet(attachment->fd, kind, data, length);
-	if (r == -EAGAIN || r == -EINTR || r == -ENOBUFS) {
+	if (must_wait(r)) {
 		attachment->output[0] = (char)kind;
 		memcpy(attachment->output + 1, data, length);
 		attachment->output_length = 1 + length;
@@ -77,12 +75,52 @@ static void send_held(struct attachment *attachment)
 	int r = send_packet(attachment->fd, (uint8_t)attachment->output[0], attachment->output + 1,
 			    attachment->output_length - 1);
 
-	if (r == -EAGAIN || r == -EINTR || r == -ENOBUFS)
+	if (must_wait(r))
 		return;
 	attachment->output_length = 0;
 	attachment->stalled_since_ms = 0;
 	if (r < 0)
 		attachment_end(attachment);
+}
+
+/* What was kept, as much as the client takes now. */
+static void send_backlog(struct attachment *attachment)
+{
+	const char *data;
+	size_t length;
+	uint8_t kind;
+
+	while (attachment->fd >= 0 && backlog_first(&attachment->backlog, &kind, &data, &length)) {
+		int r = send_packet(attachment->fd, kind, data, length);
+
+		if (must_wait(r)) {
+			if (!attachment->stalled_since_ms)
+				attachment->stalled_since_ms = now_ms();
+			return;
+		}
+		attachment->stalled_since_ms = 0;
+		backlog_drop_first(&attachment->backlog);
+		if (r < 0)
+			attachment_end(attachment);
+	}
+}
+
+void attachment_begin(struct attachment *attachment, int fd)
+{
+	attachment_end(attachment);
+	attachment->fd = fd;
+	backlog_seal(&attachment->backlog);
+	send_backlog(attachment);
+}
+
+static bool backlog_waits(const struct attachment *attachment)
+{
+	return attachment->fd >= 0 && attachment->backlog.length > 0;
+}
+
+bool attachment_has_room(const struct attachment *attachment)
+{
+	return attachment->output_length == 0 && !backlog_waits(attachment);
 }
 
 /* A process that does not read keeps what is held; one that is gone takes nothing any more. */
@@ -170,7 +208,7 @@ short attachment_events(const struct attachment *attachment)
 
 	if (!attachment->input_length)
 		events |= POLLIN;
-	if (attachment->output_length)
+	if (!attachment_has_room(attachment))
 		events |= POLLOUT;
 	return events;
 }
@@ -184,6 +222,8 @@ void attachment_ready(struct attachment *attachment, short revents)
 {
 	if (attachment->output_length && (revents & (POLLOUT | POLLHUP | POLLERR)))
 		send_held(attachment);
+	if (attachment->output_length == 0)
+		send_backlog(attachment);
 	if (attachment->fd < 0)
 		return;
 	if (!attachment->input_length && (revents & (POLLIN | POLLHUP | POLLERR)))

@@ -1,7 +1,7 @@
 /*
  * An attached client: the monitor's end of a socket of proto/attach.h. One at a time. It gets all output and
- * its input goes to the first process. One packet each way may be held; while one is, nothing more is
- * taken from that side.
+ * its input goes to the first process; the first one also gets what was written before it came. One packet
+ * each way may be held; while one is, nothing more is taken from that side.
  */
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "proto/attach.h"
+#include "sandbox/monitor/backlog.h"
 #include "sandbox/monitor/log.h"
 
 struct attachment {
@@ -22,15 +23,17 @@ struct attachment {
 	size_t input_at;
 	char output[1 + LOG_RECORD_MAX];
 	char input[ATTACH_PACKET_MAX];
+	struct backlog backlog;
 };
 
+/* With a terminal or an input, output is kept for the first client. */
 void attachment_init(struct attachment *attachment, int *input_fd, bool terminal);
 
 /* Take @fd; an earlier client is let go. */
 void attachment_begin(struct attachment *attachment, int fd);
 void attachment_end(struct attachment *attachment);
 
-/* Whether output may be read: nothing is held. */
+/* Whether output may be read: nothing waits for the client. */
 bool attachment_has_room(const struct attachment *attachment);
 void attachment_output(struct attachment *attachment, uint8_t kind, const char *data,
 		       size_t length);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -180,6 +181,39 @@ static void a_stream_makes_records_of_lines_and_parts(void **state)
 	free(text);
 }
 
+static void the_first_client_gets_what_was_kept(void **state)
+{
+	static struct attachment attachment;
+	static char part[1000], packet[1 + LOG_RECORD_MAX], kept[BACKLOG_BYTES];
+	int input = 0, pair[2];
+	size_t bytes = 0;
+	ssize_t n;
+
+	attachment_init(&attachment, &input, false);
+	for (int i = 0; i < 200; i++) { /* more than is kept: the oldest goes */
+		memset(part, i, sizeof(part));
+		attachment_output(&attachment, ATTACH_STDOUT, part, sizeof(part));
+	}
+	attachment_output(&attachment, ATTACH_STDERR, "late", 4);
+	assert_true(attachment_has_room(&attachment));
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	attachment_begin(&attachment, pair[0]);
+	while ((n = recv(pair[1], packet, sizeof(packet), 0)) > 1 && packet[0] == ATTACH_STDOUT) {
+		memcpy(kept + bytes, packet + 1, (size_t)n - 1);
+		bytes += (size_t)n - 1;
+	}
+	assert_int_equal(n, 5);
+	assert_memory_equal(packet, "\4late", 5);
+	assert_true(bytes >= BACKLOG_BYTES - LOG_RECORD_MAX);
+	for (size_t i = 0; i < bytes; i++)
+		assert_int_equal((uint8_t)kept[i], 200 - (bytes - i + 999) / 1000);
+	attachment_end(&attachment);
+	attachment_output(&attachment, ATTACH_STDOUT, "x", 1); /* only for the first one */
+	assert_int_equal(attachment.backlog.length, 0);
+	(void)close(pair[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +227,7 @@ int main(void)
 			without_a_directory_everything_is_dropped_and_counted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_stream_makes_records_of_lines_and_parts, set_up,
 						tear_down),
+		cmocka_unit_test(the_first_client_gets_what_was_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
