@@ -151,12 +151,16 @@ struct launch_sysctl {
 };
 
 /*
- * To be called once for each workload, by a child that has entered (or was born in) the workload's
- * namespaces and is root in its user namespace, and then exits: forbids nested namespaces
- * (user.max_user_namespaces = 0 in the workload's user namespace), sets the hostname and the sysctls. Where the user
- * namespace is the host's (@own_users false) the first is left out, where the UTS namespace is the host's
- * @hostname must be NULL. @proc_fd is the host's /proc. System calls only.
+ * To be called by a child that was born in the workload's user namespace and is root there: nothing
+ * in the workload can make another one (user.max_user_namespaces = 0). @proc_fd is the host's /proc.
+ * System calls only.
  */
-int launch_prepare_workload(int proc_fd, bool own_users, const char *hostname,
-			    const struct launch_sysctl *sysctls, size_t sysctl_count,
-			    struct err *err);
+int launch_forbid_nested(int proc_fd, struct err *err);
+
+/*
+ * To be called once for each workload, by a child that has entered the workload's namespaces and is
+ * root in its user namespace, and then exits: sets the hostname and the sysctls. Where the UTS namespace is the
+ * host's @hostname must be NULL. @proc_fd is the host's /proc. System calls only.
+ */
+int launch_prepare_workload(int proc_fd, const char *hostname, const struct launch_sysctl *sysctls,
+			    size_t sysctl_count, struct err *err);

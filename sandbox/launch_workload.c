@@ -21,7 +21,7 @@ static int write_sysctl(int proc_fd, const char *path, const char *value, struct
  * make the others, while Berth itself makes a mount, pid and cgroup namespace in this user
  * namespace for every container.
  */
-static int forbid_nested(int proc_fd, struct err *err)
+int launch_forbid_nested(int proc_fd, struct err *err)
 {
 	return write_sysctl(proc_fd, "sys/user/max_user_namespaces", "0", err);
 }
@@ -46,14 +46,11 @@ static int apply_sysctl(int proc_fd, const struct launch_sysctl *sysctl, struct 
 	return r < 0 ? err_prefix(err, r, "sysctl %s", sysctl->name) : 0;
 }
 
-int launch_prepare_workload(int proc_fd, bool own_users, const char *hostname,
-			    const struct launch_sysctl *sysctls, size_t sysctl_count,
-			    struct err *err)
+int launch_prepare_workload(int proc_fd, const char *hostname, const struct launch_sysctl *sysctls,
+			    size_t sysctl_count, struct err *err)
 {
-	int r = own_users ? forbid_nested(proc_fd, err) : 0;
+	int r;
 
-	if (r < 0)
-		return r;
 	if (hostname && sethostname(hostname, strlen(hostname)) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot set the hostname to %s: %m",
 			       hostname);

@@ -16,10 +16,12 @@
 #include <unistd.h>
 
 #include "proto/log.h"
+#include "sandbox/launch.h"
 
 #define MAKE_TIMEOUT_MS  5000
 #define RETRY_AFTER_USEC (1000ULL * 1000)
-#define LOOPBACK_INDEX   1 /* loopback is the first link of every network namespace */
+#define QUIET_USEC       (20ULL * 1000) /* since the last taken one, before it is replaced */
+#define LOOPBACK_INDEX   1              /* loopback is the first link of every network namespace */
 
 /* What the child says when it is ready, or why it is not. */
 struct verdict {
@@ -38,6 +40,7 @@ struct namespace_pool {
 	sd_event *event;
 	struct idranges *ranges;
 	struct reaper *reaper;
+	int proc_fd;
 	size_t target;
 	size_t n_ready;
 	struct namespace_set *ready;
@@ -78,8 +81,15 @@ static int loopback_up(struct err *err)
 	return 0;
 }
 
+static int settle(int proc_fd, bool own_network, bool own_users, struct err *err)
+{
+	int r = own_network ? loopback_up(err) : 0;
+
+	return r == 0 && own_users ? launch_forbid_nested(proc_fd, err) : r;
+}
+
 /* In the new namespaces, with all capabilities there, until the daemon hangs up. */
-static _Noreturn void hold(int sock_fd, bool own_network)
+static _Noreturn void hold(int sock_fd, int proc_fd, bool own_network, bool own_users)
 {
 	struct verdict verdict = { 0 };
 	char byte;
@@ -87,8 +97,7 @@ static _Noreturn void hold(int sock_fd, bool own_network)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (read(sock_fd, &byte, 1) != 1)
 		_exit(1);
-	if (own_network)
-		verdict.r = loopback_up(&verdict.err);
+	verdict.r = settle(proc_fd, own_network, own_users, &verdict.err);
 	if (send(sock_fd, &verdict, sizeof(verdict), MSG_NOSIGNAL) != sizeof(verdict))
 		_exit(1);
 	(void)!read(sock_fd, &byte, 1);
@@ -137,7 +146,7 @@ static int clone_failed(int errnum, struct err *err)
 	}
 }
 
-static int start_holder(uint32_t id_first, bool host_network, bool host_ids,
+static int start_holder(int proc_fd, uint32_t id_first, bool host_network, bool host_ids,
 			struct holder *ret_holder, struct err *err)
 {
 	struct clone_args args = { .flags = CLONE_NEWIPC | CLONE_NEWUTS, .exit_signal = SIGCHLD };
@@ -155,7 +164,7 @@ static int start_holder(uint32_t id_first, bool host_network, bool host_ids,
 	holder.pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (holder.pid == 0) {
 		(void)close(holder.sock_fd);
-		hold(child_fd, !host_network);
+		hold(child_fd, proc_fd, !host_network, !host_ids);
 	}
 	if (holder.pid < 0) {
 		r = clone_failed(errno, err);
@@ -228,12 +237,12 @@ static int finish_holder(const struct holder *holder, bool host_network, bool ho
 	return 0;
 }
 
-int namespace_pool_make(uint32_t id_first, bool host_network, bool host_ids,
+int namespace_pool_make(int proc_fd, uint32_t id_first, bool host_network, bool host_ids,
 			struct namespace_set *ret_set, struct err *err)
 {
 	struct holder holder = { .sock_fd = -1 };
 	struct pollfd ready;
-	int r = start_holder(id_first, host_network, host_ids, &holder, err);
+	int r = start_holder(proc_fd, id_first, host_network, host_ids, &holder, err);
 
 	ready = (struct pollfd){ .fd = holder.sock_fd, .events = POLLIN };
 	if (r == 0 && poll(&ready, 1, MAKE_TIMEOUT_MS) != 1)
@@ -251,12 +260,26 @@ static void arm_refill(struct namespace_pool *pool)
 		(void)sd_event_source_set_enabled(pool->refill_source, SD_EVENT_ONESHOT);
 }
 
+static void refill_after(struct namespace_pool *pool, uint64_t usec)
+{
+	(void)sd_event_source_set_enabled(pool->refill_source, SD_EVENT_OFF);
+	(void)sd_event_source_set_time_relative(pool->retry_source, usec);
+	(void)sd_event_source_set_enabled(pool->retry_source, SD_EVENT_ONESHOT);
+}
+
+/* While workloads come one after the other their launches go first, as long as there are sets. */
+static void replace_taken(struct namespace_pool *pool)
+{
+	if (pool->n_ready > 0)
+		refill_after(pool, QUIET_USEC);
+	else
+		arm_refill(pool);
+}
+
 static void try_again_later(struct namespace_pool *pool, const struct err *err)
 {
 	log_event(LOG_WARNING, NULL, "cannot prepare namespaces ahead: %s", err->text);
-	(void)sd_event_source_set_enabled(pool->refill_source, SD_EVENT_OFF);
-	(void)sd_event_source_set_time_relative(pool->retry_source, RETRY_AFTER_USEC);
-	(void)sd_event_source_set_enabled(pool->retry_source, SD_EVENT_ONESHOT);
+	refill_after(pool, RETRY_AFTER_USEC);
 }
 
 static void drop_holder(struct namespace_pool *pool, bool keep_ids)
@@ -290,7 +313,7 @@ static int start_one(struct namespace_pool *pool, struct err *err)
 
 	if (r < 0)
 		return r;
-	r = start_holder(id_first, false, false, &pool->holder, err);
+	r = start_holder(pool->proc_fd, id_first, false, false, &pool->holder, err);
 	if (r == 0)
 		r = sd_event_add_io(pool->event, &pool->holder_source, pool->holder.sock_fd,
 				    EPOLLIN, on_holder, pool);
@@ -334,7 +357,7 @@ static int add_sources(struct namespace_pool *pool)
 	return r;
 }
 
-int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *reaper,
+int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *reaper, int proc_fd,
 		       size_t target, struct namespace_pool **ret_pool, struct err *err)
 {
 	cleanup(namespace_pool_free_p) struct namespace_pool *pool = calloc(1, sizeof(*pool));
@@ -345,6 +368,7 @@ int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *
 	pool->event = event;
 	pool->ranges = ranges;
 	pool->reaper = reaper;
+	pool->proc_fd = proc_fd;
 	pool->holder.sock_fd = -1;
 	pool->target = target;
 	pool->ready = calloc(target + 1, sizeof(*pool->ready));
@@ -382,7 +406,7 @@ int namespace_pool_take(struct namespace_pool *pool, bool host_network, bool hos
 
 	if (!host_network && !host_ids && pool->n_ready > 0) {
 		*ret_set = pool->ready[--pool->n_ready];
-		arm_refill(pool);
+		replace_taken(pool);
 		return 0;
 	}
 	if (!host_ids) {
@@ -390,7 +414,7 @@ int namespace_pool_take(struct namespace_pool *pool, bool host_network, bool hos
 		if (r < 0)
 			return r;
 	}
-	r = namespace_pool_make(id_first, host_network, host_ids, ret_set, err);
+	r = namespace_pool_make(pool->proc_fd, id_first, host_network, host_ids, ret_set, err);
 	if (r < 0 && !host_ids)
 		idranges_give_back(pool->ranges, id_first);
 	arm_refill(pool);

@@ -4,7 +4,7 @@
  * that some are kept ready and replaced while the loop is idle.
  *
  * A set is made by a short-lived child that is born in the new namespaces, waits until its ids are
- * mapped, brings loopback up and says so; the daemon then opens the namespaces and lets it go. The
+ * mapped, forbids nested user namespaces, brings loopback up and says so; the daemon then opens the namespaces and lets it go. The
  * descriptors alone keep a set alive, and its end needs nothing but closing them.
  */
 #pragma once
@@ -39,9 +39,12 @@ void namespace_set_done(struct namespace_set *set);
 
 struct namespace_pool;
 
-/* Keep up to @target sets ready; the first are made once the loop runs. @ranges and @reaper outlive the
- * pool. ERR_INTERNAL without memory. */
-int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *reaper,
+/*
+ * Keep up to @target sets ready; the first are made once the loop runs, others while no workload has
+ * come for a moment: making one would take from the launches under way. @ranges, @reaper and @proc_fd, the
+ * host's /proc, outlive the pool. ERR_INTERNAL without memory.
+ */
+int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *reaper, int proc_fd,
 		       size_t target, struct namespace_pool **ret_pool, struct err *err);
 
 /* Gives its ids back and ends its children. Accepts NULL. */
@@ -60,7 +63,7 @@ int namespace_pool_take(struct namespace_pool *pool, bool host_network, bool hos
 
 /* The same with the ids from @id_first on, which the caller has taken already: for a workload from
  * before whose namespaces died with the last process in them. */
-int namespace_pool_make(uint32_t id_first, bool host_network, bool host_ids,
+int namespace_pool_make(int proc_fd, uint32_t id_first, bool host_network, bool host_ids,
 			struct namespace_set *ret_set, struct err *err);
 
 size_t namespace_pool_ready(const struct namespace_pool *pool);

@@ -1,6 +1,6 @@
 /*
- * A workload's new namespaces get their settings from inside, by a child that enters them and ends at
- * once: no nested user namespaces, the hostname, the sysctls.
+ * A workload's new namespaces get their settings from inside: the hostname by the daemon itself, which is in
+ * that UTS namespace for two system calls; sysctls by a child that enters all of them and ends at once.
  */
 #pragma once
 
@@ -12,7 +12,7 @@
 
 #define PREPARE_SYSCTLS_MAX 32
 
-/* @hostname "": the workload's id. Waits for the child, half a millisecond. As
+/* @hostname "": the workload's id. With sysctls waits for the child, half a millisecond and more. As
  * launch_prepare_workload(), and ERR_EXHAUSTED. */
 int prepare_namespaces_of(const struct sandboxd *host, const struct workload *workload,
 			  const char *hostname, const struct launch_sysctl *sysctls, size_t n,

@@ -231,8 +231,9 @@ static int make_namespaces_again(struct sandboxd *host, struct workload *workloa
 {
 	struct launch_sysctl sysctls[PREPARE_SYSCTLS_MAX];
 	size_t n = 0;
-	int r = namespace_pool_make((uint32_t)record->id_first, workload->host_network,
-				    workload->host_ids, &workload->namespaces, err);
+	int r = namespace_pool_make(host->proc_fd, (uint32_t)record->id_first,
+				    workload->host_network, workload->host_ids,
+				    &workload->namespaces, err);
 
 	for (size_t i = 0; i < record->sysctls.n && n < PREPARE_SYSCTLS_MAX; i++) {
 		char *equals = strchr(record->sysctls.items[i], '=');

@@ -263,7 +263,7 @@ static int recover(const struct startup_options *options, struct sandboxd *host,
 
 static int fill_pool(const struct startup_options *options, struct sandboxd *host, struct err *err)
 {
-	return namespace_pool_new(host->event, host->ranges, host->reaper,
+	return namespace_pool_new(host->event, host->ranges, host->reaper, host->proc_fd,
 				  host->policy.namespace_pool, &host->pool, err);
 }
 

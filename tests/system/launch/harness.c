@@ -132,8 +132,8 @@ static void prepare_workload(struct harness *harness, bool own_users)
 		    (own_users &&
 		     (setns(set->user_fd, CLONE_NEWUSER) < 0 || setgid(0) < 0 || setuid(0) < 0)))
 			_exit(2);
-		if (launch_prepare_workload(proc_fd, own_users, "tested", sysctls,
-					    ARRAY_SIZE(sysctls), &err) < 0) {
+		if (launch_prepare_workload(proc_fd, "tested", sysctls, ARRAY_SIZE(sysctls), &err) <
+		    0) {
 			(void)fprintf(stderr, "%s\n", err.text);
 			_exit(1);
 		}
@@ -150,7 +150,7 @@ void harness_begin(struct harness *harness, bool host_ids)
 	struct filter_request request = { .source = FILTER_DEFAULT, .listener = true };
 	struct taskgroup_limits limits;
 	struct err err = { 0 };
-	cleanup_fd int root_fd = -1;
+	cleanup_fd int root_fd = -1, proc_fd = -1;
 	static unsigned int begun;
 
 	*harness = (struct harness){ .namespaces = NAMESPACE_SET_EMPTY,
@@ -174,7 +174,8 @@ void harness_begin(struct harness *harness, bool host_ids)
 			       &limits, &harness->workload_group, &err),
 	      &err);
 	harness->monitors_fd = hierarchy_open_monitors(harness->hierarchy);
-	check(namespace_pool_make(host_ids ? 0 : TEST_ID_FIRST, false, host_ids,
+	proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	check(namespace_pool_make(proc_fd, host_ids ? 0 : TEST_ID_FIRST, false, host_ids,
 				  &harness->namespaces, &err),
 	      &err);
 	prepare_workload(harness, !host_ids);
