@@ -21,6 +21,7 @@
 struct agent_link {
 	sd_event *event;
 	int listen_fd;
+	int spare_fd; /* given up to take a connection when there is no other number left */
 	sd_event_source *listen_source;
 	uid_t agent_uid;
 	agent_link_func *func;
@@ -132,10 +133,27 @@ static int check_peer(const struct agent_link *link, int fd, struct ucred *ret_p
 	return ret_peer->uid == 0 || ret_peer->uid == link->agent_uid ? 0 : -EPERM;
 }
 
+/* A connection that cannot be taken stays in the queue and wakes the loop for ever: it is taken with the
+ * spare number and hung up. */
+static int accept_connection(struct agent_link *link)
+{
+	int fd = accept4(link->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0 || (errno != EMFILE && errno != ENFILE))
+		return fd;
+	log_event(LOG_ERR, NULL,
+		  "a connection is refused: no descriptor is left (see LimitNOFILE=)");
+	fd_close(&link->spare_fd);
+	fd = accept4(link->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	fd_close(&fd);
+	link->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return -1;
+}
+
 static int on_connection(sd_event_source *source, int listen_fd, uint32_t revents, void *userdata)
 {
 	struct agent_link *link = userdata;
-	cleanup_fd int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	cleanup_fd int fd = accept_connection(link);
 	struct ucred peer = { 0 };
 	struct log_about about;
 	struct err err = { 0 };
@@ -176,6 +194,7 @@ int agent_link_new(sd_event *event, int listen_fd, uid_t agent_uid, agent_link_f
 	link->event = event;
 	link->fd = -1;
 	link->listen_fd = listen_fd;
+	link->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	link->agent_uid = agent_uid;
 	link->func = func;
 	link->userdata = userdata;
@@ -195,6 +214,7 @@ void agent_link_free(struct agent_link *link)
 	packet_queue_done(&link->queue);
 	sd_event_source_disable_unref(link->listen_source);
 	fd_close(&link->listen_fd);
+	fd_close(&link->spare_fd);
 	free(link);
 }
 

@@ -16,11 +16,10 @@
 #include "sandbox/page_file.h"
 #include "sandbox/sandboxd.h"
 
-#define LOOK_FIRST_USEC   (10ULL * 1000)
-#define LOOK_LAST_USEC    (500ULL * 1000)
-#define UNKILLABLE_MAX    16 /* processes named in one fact */
-#define PROCESS_TEXT_MAX  160
-#define FINISH_LIMIT_USEC (2000ULL * 1000) /* then the record is written with what there is */
+#define LOOK_FIRST_USEC  (10ULL * 1000)
+#define LOOK_LAST_USEC   (500ULL * 1000)
+#define UNKILLABLE_MAX   16 /* processes named in one fact */
+#define PROCESS_TEXT_MAX 160
 
 static struct log_about about_container(const struct container *container)
 {
@@ -137,19 +136,13 @@ static void tell_unkillable(struct container *container)
 		facts_unkillable(container, processes, n);
 }
 
-static int on_kill_look(sd_event_source *source, uint64_t usec, void *userdata)
+/* It is killed, and lives: tell of it when it is time, and look again later. */
+static void look_again(struct container *container, sd_event_source *source)
 {
-	struct container *container = userdata;
 	struct sandboxd *host = container->monitor.host;
 	uint64_t since = now_usec(container) - container->killed_usec;
 	uint64_t wait_usec = since / 4;
 
-	if (!is_populated(container))
-		return 0;
-	if (host->hierarchy->layout == HIERARCHY_LEGACY) {
-		(void)taskgroup_kill(container->group, NULL);
-		wait_usec = LOOK_FIRST_USEC;
-	}
 	if (!container->unkillable_told && since >= host->policy.unkillable_after_ms * 1000) {
 		container->unkillable_told = true;
 		tell_unkillable(container);
@@ -160,6 +153,17 @@ static int on_kill_look(sd_event_source *source, uint64_t usec, void *userdata)
 		wait_usec = LOOK_LAST_USEC;
 	(void)sd_event_source_set_time_relative(source, wait_usec);
 	(void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_kill_look(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct container *container = userdata;
+
+	if (!is_populated(container))
+		return 0;
+	if (container->monitor.host->hierarchy->layout == HIERARCHY_LEGACY)
+		(void)taskgroup_kill(container->group, NULL);
+	look_again(container, source);
 	return 0;
 }
 
@@ -322,14 +326,12 @@ static int on_finish_look(sd_event_source *source, uint64_t usec, void *userdata
 {
 	struct container *container = userdata;
 
-	if (is_populated(container) &&
-	    now_usec(container) - container->killed_usec < FINISH_LIMIT_USEC) {
+	if (is_populated(container)) {
 		(void)taskgroup_kill(container->group, NULL);
-		(void)sd_event_source_set_time_relative(source, LOOK_FIRST_USEC);
-		(void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-		return 0;
+		look_again(container, source);
+	} else {
+		finish(container);
 	}
-	finish(container);
 	return 0;
 }
 
@@ -342,6 +344,7 @@ void ending_without_monitor(struct container *container, int code, int status, c
 	ending_stamp(&container->exited);
 	(void)snprintf(container->unknown_reason, sizeof(container->unknown_reason), "%s", why);
 	container->killed_usec = now_usec(container);
+	container->unkillable_told = false;
 	if (container->group)
 		(void)taskgroup_kill(container->group, NULL);
 	if (is_populated(container))

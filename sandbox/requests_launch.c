@@ -426,7 +426,10 @@ int call_launch(struct call *call, struct err *err)
 	r = fill_draft(call, &draft, container, err);
 	if (r == 0)
 		r = fork_monitor(call, &draft, container, err);
-	if (r < 0)
+	if (r < 0) {
+		/* A monitor that was forked, and could not be watched: nobody would know of its container. */
+		(void)monitors_send(&container->monitor, MONITOR_ABORT, NULL, NULL, 0, NULL);
 		removal_container(container, NULL, NULL);
+	}
 	return r;
 }

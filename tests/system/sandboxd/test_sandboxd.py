@@ -68,6 +68,22 @@ class Story(unittest.TestCase):
             select.select([], [], [], 0.005)
         return started
 
+    def free_freezer(self):
+        """A v1 freezer that the daemon does not use: whom it holds does not die of SIGKILL."""
+        freezer = next((line.split()[1] for line in open("/proc/self/mounts")
+                        if line.split()[2] == "cgroup" and "freezer" in line.split()[3].split(",")), None)
+        if not freezer or not any("cgroup.kill" in os.listdir(f"{top}/workloads") for top in self.daemon.tops()):
+            self.skipTest("needs the v1 freezer on a host where cgroup2 is used, to hold a process in the kernel")
+        return freezer
+
+    def freeze(self, freezer, pid):
+        held = f"{freezer}/{os.path.basename(self.daemon.base)}"
+        os.mkdir(held)
+        self.addCleanup(thaw_and_remove, held)
+        write(f"{held}/cgroup.procs", str(pid))
+        write(f"{held}/freezer.state", "FROZEN")
+        return held
+
     def refused(self, kind, verb, **fields):
         with self.assertRaises(Refused) as caught:
             self.client.ask(verb, **fields)
@@ -154,6 +170,23 @@ class Life(Story):
         self.client.ask("kill", ref=ref("w-1"))
         exited = self.client.wait_fact("exited")
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_KILLED, signal.SIGKILL))
+
+    def test_what_cannot_be_killed_is_told_and_ends_when_it_can(self):
+        freezer = self.free_freezer()
+        self.create()
+        pid = self.launch(FOREVER).pid
+        held = self.freeze(freezer, pid)
+        self.client.ask("kill", ref=ref("w-1", "main"))
+        stuck = self.client.wait_fact("unkillable")
+        self.assertEqual(stuck.ref.container, "main")
+        self.assertIn(f"pid {pid} ", stuck.processes[0])
+        self.refused(PRECONDITION, "remove_workload", workload="w-1", instance=1)
+        self.client.ask("create_workload", workload="w-2", instance=1, band=2)  # others do not notice
+        self.launch(["/bin/true"], workload="w-2", wait="exited")
+        write(f"{held}/freezer.state", "THAWED")
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_KILLED, signal.SIGKILL))
+        self.client.ask("remove_workload", workload="w-1", instance=1)
 
     def test_exec_with_pipes_and_with_a_terminal(self):
         self.create()
@@ -360,6 +393,20 @@ class Deaths(Story):
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 6))
         self.assertEqual(exited.log_dropped_bytes, 200000)
 
+    def test_without_a_monitor_what_cannot_be_killed_is_told_too(self):
+        freezer = self.free_freezer()
+        self.create()
+        pid = self.launch(["/bin/sh", "-c", "sleep 1000 & echo $!; read x"], stdin=True).pid
+        child = int(open(f"/proc/{pid}/task/{pid}/children").read())
+        held = self.freeze(freezer, child)
+        self.lose_monitor(pid)
+        self.client.ask("kill", ref=ref("w-1", "main"))
+        self.client.wait_fact("unkillable")
+        self.assertEqual(self.state()["main"].state, RUNNING)
+        write(f"{held}/freezer.state", "THAWED")
+        exited = self.client.wait_fact("exited")
+        self.assertIn(exited.exit_si_code, (CLD_EXITED, CLD_KILLED))  # its stdin ended with the monitor
+
     def test_a_terminal_does_not_hang_up_with_its_monitor(self):
         self.create()
         pid = self.launch_until_term(8, tty=True).pid
@@ -395,6 +442,19 @@ class Deaths(Story):
         self.daemon.process.send_signal(signal.SIGHUP)
         self.daemon.wait_log("stays as it was")
         self.refused(DENIED, "create_workload", workload="w-ids", instance=1, band=2, host_ids=True)
+
+
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def thaw_and_remove(held):
+    write(f"{held}/freezer.state", "THAWED")
+    end = time.monotonic() + 10
+    while open(f"{held}/cgroup.procs").read() and time.monotonic() < end:
+        select.select([], [], [], 0.01)
+    os.rmdir(held)
 
 
 def name_of(pid):
