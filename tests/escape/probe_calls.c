@@ -106,19 +106,30 @@ static long try_setns_pidfd(const char *argument)
 
 /* ---- mounts, roots, nodes ---- */
 
+/* On /tmp, and away again. */
+static long mount_on_tmp(const char *source, const char *type, unsigned long flags,
+			 const char *options)
+{
+	long r = OUTCOME(mount(source, "/tmp", type, flags, options));
+
+	if (r == 0)
+		(void)umount2("/tmp", MNT_DETACH);
+	return r;
+}
+
 static long try_mount(const char *type)
 {
-	return OUTCOME(mount("none", "/tmp", type, 0, NULL));
+	return mount_on_tmp("none", type, 0, NULL);
 }
 
 static long try_mount_cgroup1(const char *controller)
 {
-	return OUTCOME(mount("none", "/tmp", "cgroup", 0, controller));
+	return mount_on_tmp("none", "cgroup", 0, controller);
 }
 
 static long try_bind(const char *path)
 {
-	return OUTCOME(mount(path, "/tmp", NULL, MS_BIND, NULL));
+	return mount_on_tmp(path, NULL, MS_BIND, NULL);
 }
 
 static long try_remount(const char *path)
@@ -277,7 +288,7 @@ static long try_address(const char *name)
 
 static long try_tiocsti(const char *argument)
 {
-	char letter = 'x';
+	char letter = '\n';
 	unsigned long request = !strcmp(argument, "high") ? (1ul << 32 | TIOCSTI) : TIOCSTI;
 
 	return OUTCOME(syscall(SYS_ioctl, 0, request, &letter));

@@ -25,7 +25,7 @@ what_policy_allows() {
 hold() {
 	local line out=$place/hold.out
 	: > "$out"
-	"$tests/escape_probe" "$1" <&"$never" > "$out" 2>&1 &
+	"$tests/escape_probe" alone "$1" <&"$never" > "$out" 2>&1 &
 	holders+=($!)
 	until_true grep -q listening "$out" || wrong "$1: $(< "$out")"
 }
@@ -80,6 +80,23 @@ hostile_names_of_users() {
 	after=$(memory_of "$sandboxd_pid")
 	[ $((after - before)) -lt 4096 ] || wrong "berth-sandboxd grew by $((after - before)) KiB"
 	is "control: a user that there is" "$("$berthctl" run --rm --name e48 --root "$roots/plain" --user web -- /bin/probe ids 2>&1)" 'ids 1000:1000:1000'
+}
+
+# A workload that may write to its /etc is asked in vain; the agent neither waits nor reads another file.
+hostile_passwd_while_running() {
+	local file
+	in_workload=',"volumes":[{"name":"t","tmpfs":{}}]'
+	in_container=',"mounts":[{"volume":"t","target":"/etc"}]'
+	start e48 default /bin/sleep 1000 > /dev/null
+	is "control: without any" "$("$berthctl" exec -u 5 e48 /bin/probe ids 2>&1)" 'ids 5:5:0'
+	for file in 'mkfifo passwd' 'ln -s /dev/zero passwd' 'ln -s /proc/kmsg passwd' 'ln -s passwd passwd' 'mkdir passwd'; do
+		"$berthctl" exec e48 /bin/sh -c "cd /etc && /bin/busybox $file" > /dev/null 2>&1
+		is "$file" "$(timeout 20 "$berthctl" exec -u web e48 /bin/probe ids 2>&1)" 'berthctl: .*'
+		end e48
+		start e48 default /bin/sleep 1000 > /dev/null
+	done
+	end e48
+	in_workload= in_container=
 }
 
 hostile_ids() {
@@ -198,6 +215,7 @@ run_peer_stories() {
 	story E42/agent-sockets agent_sockets
 	story E43/networks networks
 	story E48/hostile-names-of-users hostile_names_of_users
+	story E48/hostile-passwd-while-running hostile_passwd_while_running
 	story E49/hostile-ids hostile_ids
 	story E50/labels-are-text labels_are_text
 	story E63/escapes-in-output escapes_in_output
