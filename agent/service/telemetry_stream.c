@@ -1,6 +1,8 @@
 /*
  * StreamTelemetry: reports pulled from the telemetry's stream when they are due and the reader takes them.
  */
+#include <string.h>
+
 #include "agent/service/handlers.h"
 #include "agent/service/status.h"
 #include "agent/telemetry/telemetry.h"
@@ -54,6 +56,18 @@ static void on_cancel(struct grpc_call *call, enum grpc_cancel why, void *user)
 static const struct grpc_call_events stream_events = { .on_writable = on_writable,
 						       .on_cancel = on_cancel };
 
+/* The one field that can be wrong by itself is named; a filter that is too long is said in words. */
+static void refuse(struct grpc_call *call, const struct err *err)
+{
+	cleanup_fault struct engine_fault fault;
+	const char *text = strstr(err->text, ": ");
+
+	engine_fault_init(&fault);
+	if (err->kind == ERR_INVALID && strncmp(err->text, "interval_ms: ", 13) == 0)
+		engine_fault_add_field(&fault, "interval_ms", text + 2);
+	status_fail(call, err, &fault);
+}
+
 HANDLER(stream_telemetry)
 {
 	struct service *service = user;
@@ -69,7 +83,7 @@ HANDLER(stream_telemetry)
 	if (telemetry_stream_open(service->telemetry,
 				  (const Berth__V1__StreamTelemetryRequest *)request, on_ready,
 				  reports, &reports->stream, &err) < 0) {
-		status_fail(call, &err, NULL);
+		refuse(call, &err);
 		free(reports);
 		return;
 	}
