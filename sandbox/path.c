@@ -20,8 +20,9 @@
 #include "proto/err.h"
 
 /* A rename anywhere on the host while ".." is resolved makes the kernel give up with EAGAIN. A
- * hostile neighbour can rename all day, so there is an end. */
-#define ATTEMPTS_MAX 128
+ * hostile neighbour can rename all day, which makes most attempts fail; there is an end, after some
+ * tens of milliseconds. */
+#define ATTEMPTS_MAX (1 << 14)
 
 static int open_once(int dir_fd, const char *path, struct open_how *how)
 {
