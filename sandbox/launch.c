@@ -69,7 +69,8 @@ static int open_page(void *context, struct err *err)
 	page_write_begin(launch->page);
 	launch->page->magic = PAGE_MAGIC;
 	launch->page->version = PAGE_VERSION;
-	launch->page->state = PAGE_STARTING;
+	if (launch->page->state == 0) /* not from page_file_create() */
+		launch->page->state = PAGE_STARTING;
 	launch->page->attempt = launch->spec->attempt;
 	launch->page->monitor_pid = getpid();
 	page_write_end(launch->page);
@@ -88,6 +89,20 @@ static void set_page_state(struct launch *launch, enum page_state state)
 	page->started_wall_ns = launch->birth.setup.started.started_wall_ns;
 	page->started_boot_ns = launch->birth.setup.started.started_boot_ns;
 	page_write_end(page);
+}
+
+/* A daemon that came after the one that forked us may have told of a failed start already: it found no
+ * socket of ours yet. Then this container must not be. */
+static int claim_page(struct launch *launch, struct err *err)
+{
+	uint32_t state = PAGE_STARTING;
+	bool ours;
+
+	page_write_begin(launch->page);
+	ours = __atomic_compare_exchange_n(&launch->page->state, &state, PAGE_RUNNING, false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	page_write_end(launch->page);
+	return ours ? 0 : err_set(err, ERR_CANCELLED, ECANCELED, "a later daemon gave it up");
 }
 
 static void fail_page(void *context)
@@ -346,6 +361,8 @@ static int launch_monitor(const void *context, int control_fd)
 	launch.birth.program_fd = launch.spec->monitor_program_fd;
 	if (r >= 0)
 		r = birth_run(&launch.birth, steps, ARRAY_SIZE(steps), &launch, &done, &err);
+	if (r >= 0)
+		r = claim_page(&launch, &err);
 	if (r < 0) {
 		birth_undo(steps, done, &launch);
 		birth_tell_failed(&launch.birth, &err);

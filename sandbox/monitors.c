@@ -140,6 +140,7 @@ static void on_started(struct monitor *monitor, struct incoming *in)
 		return;
 	monitor->started = true;
 	monitor->first_pid = started->pid;
+	fd_close(&monitor->first_pidfd);
 	monitor->first_pidfd = take_fd(&in->fds[0]);
 	monitor->started_wall_ns = started->started_wall_ns;
 	monitor->started_boot_ns = started->started_boot_ns;

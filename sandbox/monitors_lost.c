@@ -117,6 +117,14 @@ static bool take_from_page(struct container *container)
 	return true;
 }
 
+static void give_up_page(struct container_page *page, const void *data)
+{
+	uint32_t state = PAGE_STARTING;
+
+	(void)__atomic_compare_exchange_n(&page->state, &state, PAGE_FAILED, false,
+					  __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
 /* It was never exec'd, so that all there can be is its group, with a process that waits in it. */
 static void undo_start(struct container *container, const char *why)
 {
@@ -125,6 +133,8 @@ static void undo_start(struct container *container, const char *why)
 	struct taskgroup *group = NULL;
 	char path[TASKGROUP_PATH_MAX];
 
+	/* A monitor from before may be so early that it has no socket yet: it sees this, and undoes. */
+	(void)page_file_change(container->run_fd, give_up_page, NULL, NULL);
 	if (monitors_group_path(container, path, NULL) == 0 &&
 	    taskgroup_open(host->hierarchy, path, TASKGROUP_CONTAINER, 0, &group, NULL) == 0)
 		(void)leftovers_remove(host->leftovers, group, 0, NULL);
@@ -140,6 +150,9 @@ void monitors_lost(struct monitor *monitor, const char *why)
 
 	log_event(LOG_WARNING, &about, "%s", why);
 	monitor->lost = true;
+	/* Taken back, and dead before it could say STARTED again. */
+	if (!monitor->session && monitor->container->state == PAGE_RUNNING)
+		monitor->started = true;
 	if (monitor->started && !monitor->session && take_from_page(monitor->container))
 		return;
 	if (monitor->started && !monitor->session)

@@ -28,6 +28,85 @@ static int open_below(int dir_fd, const char *name)
 	return openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
+/* Some of a group's processes: one that lives is enough. */
+static size_t read_pids(int procs_fd, pid_t pids[static PIDS_MAX])
+{
+	char text[PIDS_MAX * 8];
+	ssize_t length = pread(procs_fd, text, sizeof(text) - 1, 0);
+	char *at = text;
+	size_t n = 0;
+
+	text[length > 0 ? length : 0] = '\0';
+	while (n < PIDS_MAX && *at) {
+		char *end;
+		long pid = strtol(at, &end, 10);
+
+		if (end == at || *end != '\n')
+			break; /* cut */
+		pids[n++] = (pid_t)pid;
+		at = end + 1;
+	}
+	return n;
+}
+
+static bool group_has_pid(int procs_fd, pid_t wanted)
+{
+	pid_t pids[PIDS_MAX];
+	size_t n = read_pids(procs_fd, pids);
+
+	for (size_t i = 0; i < n; i++)
+		if (pids[i] == wanted)
+			return true;
+	return false;
+}
+
+static int open_procs(const struct taskgroup *group)
+{
+	int dirs[TASKGROUP_DIR_COUNT];
+	int fd = -1;
+
+	if (taskgroup_open_dirs(group, dirs, NULL) < 0)
+		return -1;
+	for (size_t i = 0; i < TASKGROUP_DIR_COUNT; i++) {
+		if (fd < 0 && dirs[i] >= 0)
+			fd = openat(dirs[i], "cgroup.procs", O_RDONLY | O_CLOEXEC);
+		fd_close(&dirs[i]);
+	}
+	return fd;
+}
+
+/* Whether it is the first of its pid namespace. */
+static bool is_first(pid_t pid)
+{
+	char path[64], text[4096];
+	const char *line;
+	cleanup_fd int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	line = strstr(text, "\nNSpid:");
+	if (!line)
+		return false;
+	line = memrchr(line, '\t', strcspn(line + 1, "\n") + 1);
+	return line && strncmp(line, "\t1\n", 3) == 0;
+}
+
+/* The first process by its number in the page, should the monitor die before it can give it to us: held
+ * by a pidfd, then seen in the container's group as the first one, of which there is no other. */
+static int hold_first(const struct container *container, pid_t pid)
+{
+	cleanup_fd int procs_fd = container->group ? open_procs(container->group) : -1;
+	cleanup_fd int pidfd = procs_fd < 0 || pid <= 0 ? -1 : pidfd_open(pid, 0);
+
+	if (pidfd < 0 || !group_has_pid(procs_fd, pid) || !is_first(pid) ||
+	    pidfd_send_signal(pidfd, 0, NULL, 0) < 0)
+		return -1;
+	return take_fd(&pidfd);
+}
+
 /* An exec session goes on: its monitor is waiting for somebody who takes its record. */
 static void take_session_back(struct container *container, const char *socket_name)
 {
@@ -78,6 +157,7 @@ static void take_container_back(struct sandboxd *host, struct container *contain
 		container->state = PAGE_RUNNING;
 		monitor->started_wall_ns = page.started_wall_ns;
 		monitor->started_boot_ns = page.started_boot_ns;
+		monitor->first_pidfd = hold_first(container, page.pid);
 	}
 	take_sessions_back(container);
 	if (monitors_reconnect(monitor, MONITOR_SOCKET_NAME, &err) == 0) {
@@ -132,53 +212,6 @@ static void find_containers(struct sandboxd *host, struct workload *workload, co
 }
 
 /* Workloads */
-
-/* Some of a group's processes: one that lives is enough. */
-static size_t read_pids(int procs_fd, pid_t pids[static PIDS_MAX])
-{
-	char text[PIDS_MAX * 8];
-	ssize_t length = pread(procs_fd, text, sizeof(text) - 1, 0);
-	char *at = text;
-	size_t n = 0;
-
-	text[length > 0 ? length : 0] = '\0';
-	while (n < PIDS_MAX && *at) {
-		char *end;
-		long pid = strtol(at, &end, 10);
-
-		if (end == at || *end != '\n')
-			break; /* cut */
-		pids[n++] = (pid_t)pid;
-		at = end + 1;
-	}
-	return n;
-}
-
-static bool group_has_pid(int procs_fd, pid_t wanted)
-{
-	pid_t pids[PIDS_MAX];
-	size_t n = read_pids(procs_fd, pids);
-
-	for (size_t i = 0; i < n; i++)
-		if (pids[i] == wanted)
-			return true;
-	return false;
-}
-
-static int open_procs(const struct taskgroup *group)
-{
-	int dirs[TASKGROUP_DIR_COUNT];
-	int fd = -1;
-
-	if (taskgroup_open_dirs(group, dirs, NULL) < 0)
-		return -1;
-	for (size_t i = 0; i < TASKGROUP_DIR_COUNT; i++) {
-		if (fd < 0 && dirs[i] >= 0)
-			fd = openat(dirs[i], "cgroup.procs", O_RDONLY | O_CLOEXEC);
-		fd_close(&dirs[i]);
-	}
-	return fd;
-}
 
 static int open_namespace(pid_t pid, const char *name)
 {

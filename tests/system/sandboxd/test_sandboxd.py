@@ -16,7 +16,7 @@ if os.geteuid() != 0:
     print("SKIP: berth-sandboxd makes namespaces and control groups, which needs root")
     sys.exit(77)
 
-from sandboxd_client import (DENIED, EXISTS, INVALID, NOT_FOUND, PRECONDITION, RUNNING, Daemon, Refused,
+from sandboxd_client import (DENIED, EXISTS, FAILED, INVALID, NOT_FOUND, PRECONDITION, RUNNING, Daemon, Refused,
                              close_all, pb, ref)
 
 BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
@@ -310,6 +310,42 @@ class Deaths(Story):
         else:
             exited = known.exited
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 37))
+
+    def hold_monitors(self):
+        frozen = next((f"{top}/monitors/cgroup.freeze" for top in self.daemon.tops()
+                       if os.path.exists(f"{top}/monitors/cgroup.freeze")), None)
+        if not frozen:
+            self.skipTest("needs cgroup2, to hold monitors where they are")
+        write(frozen, "1")
+        return frozen
+
+    def test_a_monitor_that_dies_before_it_is_heard_again_loses_no_workload(self):
+        self.create()
+        pid = self.launch_until_term(44).pid
+        frozen = self.hold_monitors()
+        self.restart()
+        os.kill(parent_of(pid), signal.SIGKILL)
+        write(frozen, "0")
+        self.wait_monitors(0)
+        self.assertEqual(self.state()["main"].state, RUNNING)
+        os.kill(pid, signal.SIGTERM)
+        exited = self.client.wait_fact("exited", fail_on=("start_failed",))
+        if exited.exit_si_code == 0:  # a kernel before 6.15
+            self.assertIn("monitor-lost", exited.unknown_reason)
+        else:
+            self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 44))
+
+    def test_a_monitor_too_early_to_be_found_again_gives_up(self):
+        self.create()
+        frozen = self.hold_monitors()
+        self.client.ask("launch", ref=ref("w-1", "main"), root_directory=self.daemon.rootfs, command=FOREVER,
+                        gate_open=True)
+        self.restart()
+        self.assertEqual(self.state()["main"].state, FAILED)
+        write(frozen, "0")
+        self.wait_monitors(0)
+        self.client.ask("remove_workload", workload="w-1", instance=1)
+        self.assertEqual([d for d in self.daemon.cgroups() if "/w-1." in d], [])
 
     def test_what_no_record_speaks_of_ends_with_the_next_start(self):
         self.create()
