@@ -1,6 +1,7 @@
 /*
- * bare_reads SECONDS: opens the files that standard input names, one a line, and reads all of them once a second:
- * what telemetry costs in the kernel alone. Prints "open N", then "cpu_per_second NANOSECONDS".
+ * bare_reads SECONDS: opens the files that standard input names, one a line as "EVERY PATH", and reads each
+ * of them every EVERY seconds: what telemetry costs in the kernel alone. Prints "open N", then
+ * "cpu_per_second NANOSECONDS".
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -20,15 +21,23 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int open_all(int *fds)
+struct file {
+	int fd;
+	long every;
+};
+
+static int open_all(struct file *files)
 {
 	char line[4096];
 	int count = 0;
 
 	while (count < FILES_MAX && fgets(line, sizeof(line), stdin)) {
+		char *path;
+
 		line[strcspn(line, "\n")] = '\0';
-		fds[count] = open(line, O_RDONLY | O_CLOEXEC);
-		if (fds[count] < 0) {
+		files[count].every = strtol(line, &path, 10);
+		files[count].fd = open(path + strspn(path, " "), O_RDONLY | O_CLOEXEC);
+		if (files[count].fd < 0 || files[count].every < 1) {
 			perror(line);
 			exit(1);
 		}
@@ -39,19 +48,20 @@ static int open_all(int *fds)
 
 int main(int argc, char **argv)
 {
-	static int fds[FILES_MAX];
+	static struct file files[FILES_MAX];
 	static char text[8192];
 	long seconds = argc > 1 ? strtol(argv[1], NULL, 10) : 10;
 	struct timespec next;
 	uint64_t began_ns;
-	int count = open_all(fds);
+	int count = open_all(files);
 
 	(void)printf("open %d\n", count);
 	(void)clock_gettime(CLOCK_MONOTONIC, &next);
 	began_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	for (long i = 0; i < seconds; i++) {
 		for (int j = 0; j < count; j++) {
-			if (pread(fds[j], text, sizeof(text), 0) < 0) {
+			if (i % files[j].every == 0 &&
+			    pread(files[j].fd, text, sizeof(text), 0) < 0) {
 				perror("pread");
 				return 1;
 			}

@@ -103,12 +103,12 @@ static void call(struct bench *bench, const char *path, const ProtobufCMessage *
 
 static void start(struct bench *bench, const char *path, const ProtobufCMessage *request,
 		  const ProtobufCMessageDescriptor *response,
-		  const struct grpc_client_events *events, void *user)
+		  const struct grpc_client_events *events, uint64_t timeout_usec)
 {
 	struct err err = { 0 };
 
-	if (grpc_client_start(bench->client, path, request, response, 0, events, user, NULL, &err) <
-	    0)
+	if (grpc_client_start(bench->client, path, request, response, timeout_usec, events, bench,
+			      NULL, &err) < 0)
 		die("%s: %s", path, err.text);
 }
 
@@ -169,7 +169,7 @@ static void launch(struct bench *bench, const char *id, const struct grpc_client
 	request.fence = &fence;
 	request.spec = &spec;
 	start(bench, NODE("Launch"), &request.base, &berth__v1__launch_response__descriptor, events,
-	      bench);
+	      DEADLINE);
 }
 
 static void delete (struct bench *bench, const char *id, const struct grpc_client_events *events)
@@ -182,7 +182,7 @@ static void delete (struct bench *bench, const char *id, const struct grpc_clien
 	request.id = (char *)id;
 	request.force = true;
 	start(bench, NODE("Delete"), &request.base, &berth__v1__delete_response__descriptor, events,
-	      bench);
+	      DEADLINE);
 }
 
 static void watch(struct bench *bench, const struct grpc_client_events *events)
@@ -192,7 +192,7 @@ static void watch(struct bench *bench, const struct grpc_client_events *events)
 	Berth__V1__GetNodeRequest node = BERTH__V1__GET_NODE_REQUEST__INIT;
 
 	start(bench, NODE("WatchEvents"), &request.base,
-	      &berth__v1__watch_events_response__descriptor, events, bench);
+	      &berth__v1__watch_events_response__descriptor, events, 0);
 	/* Answered after the watch, on the same connection: the watch is on. */
 	call(bench, NODE("GetNode"), &node.base, &berth__v1__get_node_response__descriptor, &reply);
 	grpc_reply_done(&reply);
@@ -417,7 +417,7 @@ static void read_telemetry(struct bench *bench, unsigned int seconds)
 
 	request.interval_ms = 1000;
 	start(bench, NODE("StreamTelemetry"), &request.base,
-	      &berth__v1__stream_telemetry_response__descriptor, &reading, bench);
+	      &berth__v1__stream_telemetry_response__descriptor, &reading, 0);
 	while (now_ns() < end_ns) {
 		if (sd_event_run(bench->event, SEC) < 0)
 			die("the event loop");
