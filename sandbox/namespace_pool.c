@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <netlink/route/link.h>
@@ -21,6 +22,7 @@
 #define MAKE_TIMEOUT_MS  5000
 #define RETRY_AFTER_USEC (1000ULL * 1000)
 #define QUIET_USEC       (20ULL * 1000) /* since the last taken one, before it is replaced */
+#define NETWORK_OWNER    0xfffffffdU    /* beyond all that a workload's user can be */
 #define LOOPBACK_INDEX   1              /* loopback is the first link of every network namespace */
 
 /* What the child says when it is ready, or why it is not. */
@@ -88,16 +90,45 @@ static int settle(int proc_fd, bool own_network, bool own_users, struct err *err
 	return r == 0 && own_users ? launch_forbid_nested(proc_fd, err) : r;
 }
 
+static int raise_permitted(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(data); i++)
+		data[i].effective = data[i].permitted;
+	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+/*
+ * A network namespace for a workload with the host's ids. It belongs to a user namespace that nothing else
+ * is in, so that the daemon brings its loopback up without CAP_NET_ADMIN on the host; and that one belongs
+ * to a user whom no workload can be, as the owner of a user namespace has all capabilities in it.
+ */
+static int make_owned_network(struct err *err)
+{
+	if (syscall(SYS_setresuid, NETWORK_OWNER, NETWORK_OWNER, 0) < 0 || raise_permitted() < 0 ||
+	    unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+		return err_set(err, ERR_UNSUPPORTED, errno,
+			       "cannot make a network namespace for ids of the host: %m");
+	return 0;
+}
+
 /* In the new namespaces, with all capabilities there, until the daemon hangs up. */
 static _Noreturn void hold(int sock_fd, int proc_fd, bool own_network, bool own_users)
 {
 	struct verdict verdict = { 0 };
 	char byte;
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (own_network && !own_users)
+		verdict.r = make_owned_network(&verdict.err);
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a change of user forgets it */
 	if (read(sock_fd, &byte, 1) != 1)
 		_exit(1);
-	verdict.r = settle(proc_fd, own_network, own_users, &verdict.err);
+	if (verdict.r == 0)
+		verdict.r = settle(proc_fd, own_network, own_users, &verdict.err);
 	if (send(sock_fd, &verdict, sizeof(verdict), MSG_NOSIGNAL) != sizeof(verdict))
 		_exit(1);
 	(void)!read(sock_fd, &byte, 1);
@@ -159,7 +190,7 @@ static int start_holder(int proc_fd, uint32_t id_first, bool host_network, bool 
 		return err_set(err, ERR_EXHAUSTED, errno, "cannot make a socket: %m");
 	holder.sock_fd = pair[0];
 	child_fd = pair[1];
-	args.flags |= host_network ? 0 : CLONE_NEWNET;
+	args.flags |= host_network || host_ids ? 0 : CLONE_NEWNET;
 	args.flags |= host_ids ? 0 : CLONE_NEWUSER;
 	holder.pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	if (holder.pid == 0) {
