@@ -9,6 +9,7 @@
 #include "proto/names.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
+#include "sandbox/descriptors.h"
 #include "sandbox/launch.h"
 #include "sandbox/monitors.h"
 #include "sandbox/page_file.h"
@@ -416,6 +417,9 @@ int call_launch(struct call *call, struct err *err)
 	cleanup(draft_done) struct draft draft = { .root_fd = -1, .page_fd = -1, .log_dir_fd = -1 };
 	struct container *container;
 	int r = check_place(call, err);
+
+	if (r == 0)
+		r = descriptors_check_room(err);
 
 	if (r < 0)
 		return r;

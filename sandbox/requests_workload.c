@@ -5,6 +5,7 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
 #include "sandbox/launch.h"
+#include "sandbox/descriptors.h"
 #include "sandbox/prepare.h"
 #include "sandbox/record.h"
 #include "sandbox/removal.h"
@@ -185,6 +186,8 @@ int call_create_workload(struct call *call, struct err *err)
 		return err_set(err, ERR_EXISTS, EEXIST, "workload %s is here, as instance %llu",
 			       wish->workload, (unsigned long long)workload->instance);
 	r = check_create(host, wish, err);
+	if (r == 0)
+		r = descriptors_check_room(err);
 	if (r < 0)
 		return r;
 	workload = registry_add(&host->registry, wish->workload, wish->instance);

@@ -17,6 +17,7 @@
 #include "proto/log.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/confine.h"
+#include "sandbox/descriptors.h"
 #include "sandbox/device_filter.h"
 #include "sandbox/features.h"
 #include "sandbox/filter.h"
@@ -166,7 +167,7 @@ static int set_limits(const struct startup_options *options, struct sandboxd *ho
 			LOG_NOTICE, NULL,
 			"at most %llu descriptors: enough for some %llu containers (LimitNOFILE=)",
 			(unsigned long long)files.rlim_max,
-			(unsigned long long)files.rlim_max / 16);
+			(unsigned long long)files.rlim_max / DESCRIPTORS_PER_WORKLOAD);
 	return 0;
 }
 
