@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "proto/cleanup.h"
 #include "proto/quantity.h"
@@ -393,4 +394,9 @@ wrong_user:
 	return wrong(
 		err, text,
 		"a user: a number from 0 to 65535 or a name, then a group likewise after ':' if any, as in 1000:1000");
+}
+
+const char *names_bare_capability(const char *name)
+{
+	return strncasecmp(name, "CAP_", 4) == 0 ? name + 4 : name;
 }

@@ -73,6 +73,9 @@ struct user_name {
 
 int names_parse_user(const char *text, struct user_name *ret_user, struct err *err);
 
+/* "KILL" of "CAP_KILL" and of "KILL": policies are written with the prefix, specs without. */
+const char *names_bare_capability(const char *name);
+
 /* @text for a sentence: in double quotes, control characters and what is not UTF-8 as \xNN, cut after
  * about 60 bytes. Writes into @buffer and returns it. */
 #define NAME_QUOTED_MAX 256

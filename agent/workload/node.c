@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "agent/workload/model.h"
+#include "proto/names.h"
 
 static Berth__V1__NodeResources *resources(struct arena *arena, uint64_t cpu_millis,
 					   uint64_t memory_bytes, uint64_t pids, uint64_t workloads)
@@ -92,8 +93,11 @@ static int fill_sandbox(const struct engine *engine, struct arena *arena, Berth_
 		return 0;
 	ret->cgroup_layout = hello->cgroup_layout;
 	ret->sandbox_version = hello->version;
-	ret->n_grantable_capabilities = hello->n_grantable_capabilities;
-	ret->grantable_capabilities = hello->grantable_capabilities;
+	for (size_t i = 0; i < hello->n_grantable_capabilities; i++)
+		if (arena_append(
+			    arena, &ret->grantable_capabilities, &ret->n_grantable_capabilities,
+			    (char *)names_bare_capability(hello->grantable_capabilities[i])) < 0)
+			return -ENOMEM;
 	ret->n_allowed_sysctls = hello->n_allowed_sysctls;
 	ret->allowed_sysctls = hello->allowed_sysctls;
 	for (size_t i = 0; i < hello->n_warnings; i++)

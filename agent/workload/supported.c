@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "agent/workload/validate.h"
+#include "proto/names.h"
 
 static int cannot(struct engine_fault *fault, struct err *err, const char *what, const char *whose,
 		  const char *why)
@@ -67,6 +69,15 @@ static bool is_listed(char *const *list, size_t n, const char *name)
 	return false;
 }
 
+/* The host's policy may name them with CAP_, the contract does without. */
+static bool is_grantable(const Berth__Sandbox__V1__HelloResult *hello, const char *name)
+{
+	for (size_t i = 0; i < hello->n_grantable_capabilities; i++)
+		if (strcasecmp(names_bare_capability(hello->grantable_capabilities[i]), name) == 0)
+			return true;
+	return false;
+}
+
 int supported_capabilities(const Berth__V1__Identity *identity, const char *whose,
 			   const struct host *host, struct engine_fault *fault, struct err *err)
 {
@@ -75,7 +86,7 @@ int supported_capabilities(const Berth__V1__Identity *identity, const char *whos
 	for (size_t i = 0; identity && hello && i < identity->n_capabilities; i++) {
 		const char *name = identity->capabilities[i];
 
-		if (is_listed(hello->grantable_capabilities, hello->n_grantable_capabilities, name))
+		if (is_grantable(hello, name))
 			continue;
 		fault->reason = FAULT_POLICY;
 		return err_set(

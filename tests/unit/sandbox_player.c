@@ -157,7 +157,7 @@ void player_connect(struct player *player)
 	Berth__Sandbox__V1__HostFeature feature = BERTH__SANDBOX__V1__HOST_FEATURE__INIT;
 	Berth__Sandbox__V1__HostFeature *features[] = { &feature };
 	Berth__Sandbox__V1__Limits limits = BERTH__SANDBOX__V1__LIMITS__INIT;
-	char *capabilities[] = { (char *)"NET_BIND_SERVICE" };
+	char *capabilities[] = { (char *)"CAP_NET_BIND_SERVICE" }; /* as its policy file has it */
 	char *sysctls[] = { (char *)"net.ipv4.ip_unprivileged_port_start" };
 
 	hello.protocol = 1;
