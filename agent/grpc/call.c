@@ -304,8 +304,14 @@ static void cancel(struct grpc_call *call, enum grpc_cancel why)
 void call_abort(struct grpc_call *call, enum grpc_code code, const char *message,
 		enum grpc_cancel why)
 {
+	call_abort_with(call, code, message, NULL, why);
+}
+
+void call_abort_with(struct grpc_call *call, enum grpc_code code, const char *message,
+		     const struct grpc_details *details, enum grpc_cancel why)
+{
 	(void)grpc_call_ref(call);
-	call_answer(call, code, message, NULL);
+	call_answer(call, code, message, details);
 	cancel(call, why);
 	grpc_call_unref(call);
 }

@@ -82,6 +82,8 @@ void call_answer(struct grpc_call *call, enum grpc_code code, const char *messag
 /* The same, and tell the handler that nobody waits. */
 void call_abort(struct grpc_call *call, enum grpc_code code, const char *message,
 		enum grpc_cancel why);
+void call_abort_with(struct grpc_call *call, enum grpc_code code, const char *message,
+		     const struct grpc_details *details, enum grpc_cancel why);
 /* Its stream is gone; @lost with the whole connection. May free it. */
 void call_stream_closed(struct grpc_call *call, bool lost);
 /* Have on_writable asked, once the handler has set it. */

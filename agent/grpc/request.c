@@ -7,6 +7,7 @@
 
 #include "agent/grpc/call_private.h"
 #include "agent/grpc/connection.h"
+#include "agent/grpc/details.h"
 #include "agent/grpc/timeout.h"
 #include "proto/cleanup.h"
 #include "proto/wirecheck.h"
@@ -234,6 +235,34 @@ static void refuse_message(struct grpc_call *call, int r)
 	}
 }
 
+/* wire_check() says "type: path: what is wrong"; the path is for programs, too. */
+static struct grpc_details *details_of_field(const char *text)
+{
+	struct grpc_details *details = NULL;
+	const char *path = strstr(text, ": ");
+	const char *what = path ? strstr(path + 2, ": ") : NULL;
+	char field[256];
+
+	if (!what)
+		return NULL;
+	(void)snprintf(field, sizeof(field), "%.*s", (int)(what - path - 2), path + 2);
+	details = grpc_details_new();
+	grpc_details_add_field(details, field, what + 2);
+	return details;
+}
+
+static void refuse_undecodable(struct grpc_call *call, const struct err *err)
+{
+	struct grpc_details *details = NULL;
+
+	if (err->kind == ERR_INVALID)
+		details = details_of_field(err->text);
+	call_abort_with(call,
+			err->kind == ERR_INVALID ? GRPC_INVALID_ARGUMENT : GRPC_RESOURCE_EXHAUSTED,
+			err->text, details, GRPC_CANCEL_BROKEN);
+	grpc_details_free(details);
+}
+
 /* NULL if it was refused. */
 static const ProtobufCMessage *decode(struct grpc_call *call, const uint8_t *bytes, size_t n)
 {
@@ -242,10 +271,7 @@ static const ProtobufCMessage *decode(struct grpc_call *call, const uint8_t *byt
 						      &call->arena, &err);
 
 	if (!message)
-		call_abort(call,
-			   err.kind == ERR_INVALID ? GRPC_INVALID_ARGUMENT
-						   : GRPC_RESOURCE_EXHAUSTED,
-			   err.text, GRPC_CANCEL_BROKEN);
+		refuse_undecodable(call, &err);
 	return message;
 }
 

@@ -22,8 +22,9 @@
 #define INPUT_MAX   (64U << 10)
 /* How much is still read once the program has ended: what it wrote before, but not without end what a
  * process that it left behind goes on writing. */
-#define LAST_BYTES (4U << 20)
-#define EOT        0x04 /* what a terminal's line discipline takes for the end of input */
+#define LAST_BYTES   (4U << 20)
+#define TERMINAL_MAX 10000 /* rows, columns */
+#define EOT          0x04  /* what a terminal's line discipline takes for the end of input */
 
 enum output { OUTPUT_STDOUT, OUTPUT_STDERR, OUTPUT_COUNT };
 
@@ -36,6 +37,7 @@ struct session {
 	bool begun;       /* the engine has it */
 	bool over;        /* the engine has let go of it */
 	bool input_ended; /* close the input once what is held is written */
+	bool end_told;    /* that of a terminal or an attachment is among what is held, or was */
 	int input_fd;     /* of a terminal or an attachment a duplicate of outputs[0] */
 	int outputs[OUTPUT_COUNT];
 	sd_event_source *readable[OUTPUT_COUNT];
@@ -175,6 +177,13 @@ static int on_readable(sd_event_source *source, int fd, uint32_t revents, void *
 
 /* ---- From the caller ---- */
 
+/* The source first: a duplicate keeps the file, and with it what epoll knows of the descriptor. */
+static void close_input(struct session *session)
+{
+	session->writable = sd_event_source_disable_unref(session->writable);
+	fd_close(&session->input_fd);
+}
+
 /* What is held, into the descriptor. Returns 0 when all is written or given up, -EAGAIN otherwise. */
 static int flush_input(struct session *session)
 {
@@ -187,7 +196,7 @@ static int flush_input(struct session *session)
 		if (n < 0 && errno == EAGAIN)
 			return -EAGAIN;
 		if (n < 0) { /* EPIPE: the program reads no more; that is no failure of the call */
-			fd_close(&session->input_fd);
+			close_input(session);
 			break;
 		}
 		session->written += (size_t)n;
@@ -196,18 +205,20 @@ static int flush_input(struct session *session)
 	return 0;
 }
 
+/* A pipe is closed; a terminal and a monitor are told, when they have room for it. */
 static void end_input(struct session *session)
 {
-	static const uint8_t closed = ATTACH_STDIN_CLOSED, eot = EOT;
-
 	if (session->input_fd < 0)
 		return;
-	if (session->is_attach)
-		(void)!write(session->input_fd, &closed, 1);
-	else if (session->tty)
-		(void)!write(session->input_fd, &eot, 1);
-	session->writable = sd_event_source_disable_unref(session->writable);
-	fd_close(&session->input_fd);
+	if ((session->is_attach || session->tty) && !session->end_told) {
+		session->end_told = true;
+		session->input[session->held++] = session->is_attach ? ATTACH_STDIN_CLOSED : EOT;
+		if (flush_input(session) == -EAGAIN) {
+			(void)sd_event_source_set_enabled(session->writable, SD_EVENT_ON);
+			return;
+		}
+	}
+	close_input(session);
 }
 
 static int on_input_possible(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -216,8 +227,9 @@ static int on_input_possible(sd_event_source *source, int fd, uint32_t revents, 
 
 	if (flush_input(session) == -EAGAIN)
 		return 0;
-	(void)sd_event_source_set_enabled(session->writable, SD_EVENT_OFF);
-	if (session->input_ended || session->input_fd < 0)
+	if (session->writable)
+		(void)sd_event_source_set_enabled(session->writable, SD_EVENT_OFF);
+	if (session->input_ended)
 		end_input(session);
 	grpc_call_resume(session->call);
 	return 0;
@@ -245,6 +257,11 @@ static void take_end_of_input(struct session *session)
 	session->input_ended = true;
 	if (session->held == 0)
 		end_input(session);
+}
+
+static bool is_size(const Berth__V1__TerminalSize *size)
+{
+	return size->rows <= TERMINAL_MAX && size->columns <= TERMINAL_MAX;
 }
 
 static void resize(struct session *session, const Berth__V1__TerminalSize *size)
@@ -366,6 +383,25 @@ static void refuse_message(struct session *session, const char *text)
 	session_fail(session, &err, NULL);
 }
 
+static void refuse_size(struct session *session, const char *field)
+{
+	cleanup_fault struct engine_fault fault;
+	struct err err = { 0 };
+
+	engine_fault_init(&fault);
+	engine_fault_add_field(&fault, field, "at most 10000 rows and columns");
+	(void)engine_fault_check_fields(&fault, &err);
+	session_fail(session, &err, &fault);
+}
+
+static void take_size(struct session *session, const Berth__V1__TerminalSize *size)
+{
+	if (is_size(size))
+		resize(session, size);
+	else
+		refuse_size(session, "resize");
+}
+
 /* What comes before the descriptors do waits in the call. */
 static void begin_exec(struct session *session, const Berth__V1__ExecStart *start)
 {
@@ -397,7 +433,7 @@ static void on_exec_message(struct grpc_call *call, const ProtobufCMessage *mess
 		take_end_of_input(session);
 		break;
 	case BERTH__V1__EXEC_REQUEST__MESSAGE_RESIZE:
-		resize(session, request->resize);
+		take_size(session, request->resize);
 		break;
 	case BERTH__V1__EXEC_REQUEST__MESSAGE_SIGNAL:
 		if (!session->over &&
@@ -417,6 +453,10 @@ static void on_attach_message(struct grpc_call *call, const ProtobufCMessage *me
 	struct session *session = user;
 
 	if (!session->begun && request->message_case == BERTH__V1__ATTACH_REQUEST__MESSAGE_START) {
+		if (request->start->size && !is_size(request->start->size)) {
+			refuse_size(session, "start.size");
+			return;
+		}
 		session->begun = true;
 		if (request->start->size)
 			session->first_size = *request->start->size;
@@ -436,7 +476,7 @@ static void on_attach_message(struct grpc_call *call, const ProtobufCMessage *me
 		take_end_of_input(session);
 		break;
 	case BERTH__V1__ATTACH_REQUEST__MESSAGE_RESIZE:
-		resize(session, request->resize);
+		take_size(session, request->resize);
 		break;
 	default:
 		refuse_message(session, "a message that is none of stdin, stdin_closed, resize; "

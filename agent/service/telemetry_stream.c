@@ -1,6 +1,7 @@
 /*
  * StreamTelemetry: reports pulled from the telemetry's stream when they are due and the reader takes them.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/service/handlers.h"
@@ -56,15 +57,18 @@ static void on_cancel(struct grpc_call *call, enum grpc_cancel why, void *user)
 static const struct grpc_call_events stream_events = { .on_writable = on_writable,
 						       .on_cancel = on_cancel };
 
-/* The one field that can be wrong by itself is named; a filter that is too long is said in words. */
+/* What is wrong begins with the field's name. */
 static void refuse(struct grpc_call *call, const struct err *err)
 {
 	cleanup_fault struct engine_fault fault;
 	const char *text = strstr(err->text, ": ");
+	char field[32];
 
 	engine_fault_init(&fault);
-	if (err->kind == ERR_INVALID && strncmp(err->text, "interval_ms: ", 13) == 0)
-		engine_fault_add_field(&fault, "interval_ms", text + 2);
+	if (err->kind == ERR_INVALID && text) {
+		(void)snprintf(field, sizeof(field), "%.*s", (int)(text - err->text), err->text);
+		engine_fault_add_field(&fault, field, text + 2);
+	}
 	status_fail(call, err, &fault);
 }
 
