@@ -8,6 +8,7 @@
 
 #include "agent/telemetry/model.h"
 #include "agent/telemetry/usage_message.h"
+#include "proto/names.h"
 
 #define STREAMS_MAX     64
 #define PART_WORKLOADS  100 /* a part is built in one go: the loop is not kept for longer */
@@ -55,7 +56,9 @@ struct telemetry_stream {
 	uint64_t after; /* parts: workloads up to this serial are told */
 	uint64_t sequence, missed;
 	uint64_t window_start_ns, window_end_ns;
-	uint64_t node_busy_ns; /* at the window's start */
+	/* The node's sample that its rate is counted from. It may be older than the window: samples are
+	 * not taken when a reader comes, or takes its report. */
+	uint64_t node_busy_ns, node_since_ns;
 	double node_maximum;
 	char *gone[GONE_MAX];
 	size_t gone_count;
@@ -116,14 +119,30 @@ static int check_request(const struct telemetry *telemetry,
 		return err_set(err, ERR_INVALID, EINVAL,
 			       "interval_ms: %u is not allowed: %u to %u, or 0 for %u", interval_ms,
 			       INTERVAL_MIN_MS, INTERVAL_MAX_MS, DEFAULT_MS);
-	if (request->n_ids > IDS_MAX || request->n_labels > LABELS_MAX)
-		return err_set(err, ERR_INVALID, EINVAL,
-			       "a filter has at most %u ids and %u labels", IDS_MAX, LABELS_MAX);
+	if (request->n_ids > IDS_MAX)
+		return err_set(err, ERR_INVALID, EINVAL, "ids: at most %u", IDS_MAX);
+	if (request->n_labels > LABELS_MAX)
+		return err_set(err, ERR_INVALID, EINVAL, "labels: at most %u", LABELS_MAX);
+	for (size_t i = 0; i < request->n_ids; i++) {
+		int r = names_check_workload_id(request->ids[i], err);
+
+		if (r < 0)
+			return err_prefix(err, r, "ids[%zu]", i);
+	}
 	if (telemetry->stream_count >= STREAMS_MAX)
 		return err_set(err, ERR_EXHAUSTED, EUSERS,
 			       "stream telemetry: %u readers already, no more are served",
 			       STREAMS_MAX);
 	return 0;
+}
+
+static void begin_node_window(struct telemetry_stream *stream)
+{
+	const struct node_sample *node = &stream->telemetry->node;
+
+	stream->node_busy_ns = node->cpu_busy_ns;
+	stream->node_since_ns = node->boot_ns ? node->boot_ns : stream->window_start_ns;
+	stream->node_maximum = 0;
 }
 
 int telemetry_stream_open(struct telemetry *telemetry,
@@ -153,7 +172,7 @@ int telemetry_stream_open(struct telemetry *telemetry,
 	stream->snapshot = true;
 	stream->window_start_ns = sampler_boot_ns();
 	stream->due_ns = stream->window_start_ns + stream->interval_ns;
-	stream->node_busy_ns = telemetry->node.cpu_busy_ns;
+	begin_node_window(stream);
 	LIST_INSERT_HEAD(&telemetry->streams, stream, link);
 	telemetry->stream_count++;
 	telemetry_pace(telemetry);
@@ -471,7 +490,7 @@ static int fill_head(struct telemetry_stream *stream, struct arena *arena,
 			return -ENOMEM;
 	ret->node = usage_message_node(arena, node,
 				       rate(node->cpu_busy_ns, stream->node_busy_ns, node->boot_ns,
-					    stream->window_start_ns, MILLICORES),
+					    stream->node_since_ns, MILLICORES),
 				       stream->node_maximum);
 	return ret->node ? 0 : -ENOMEM;
 }
@@ -485,8 +504,7 @@ static void end_report(struct telemetry_stream *stream)
 	stream->missed = 0;
 	stream->sequence++;
 	stream->window_start_ns = stream->window_end_ns;
-	stream->node_busy_ns = stream->telemetry->node.cpu_busy_ns;
-	stream->node_maximum = 0;
+	begin_node_window(stream);
 }
 
 int telemetry_stream_next(struct telemetry_stream *stream, struct arena *arena,
