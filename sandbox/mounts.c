@@ -9,15 +9,18 @@
 #include "sandbox/path.h"
 #include "sandbox/rootfs.h"
 
-/* Links inside a volume are followed as if the volume were the whole world: a workload that swaps a directory
- * for a link to "/" reaches the volume's own top. */
+/* No link inside a volume is followed: a workload that can write there chooses none of its own mounts. */
 static int open_source(const struct launch_mount *mount, struct err *err)
 {
 	int fd;
 
 	if (!mount->sub_path || !mount->sub_path[0])
 		return fcntl(mount->source_fd, F_DUPFD_CLOEXEC, 0);
-	fd = path_open(mount->source_fd, mount->sub_path, PATH_IN_ROOT, O_PATH, 0);
+	fd = path_open(mount->source_fd, mount->sub_path, PATH_BENEATH, O_PATH, 0);
+	if (fd == -ELOOP)
+		return err_set(err, ERR_START, ELOOP,
+			       "mount at %s: %s leads over a symbolic link, and none is followed",
+			       mount->target, mount->sub_path);
 	if (fd < 0)
 		return err_set(err, ERR_START, -fd, "mount at %s: the volume has no %s: %m",
 			       mount->target, mount->sub_path);
