@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/log.h"
+#include "sandbox/userns_owner.h"
 #include "sandbox/launch.h"
 
 #define MAKE_TIMEOUT_MS  5000
@@ -177,6 +178,13 @@ static int clone_failed(int errnum, struct err *err)
 	}
 }
 
+static pid_t clone_process(struct clone_args *args)
+{
+	long pid = syscall(SYS_clone3, args, sizeof(*args));
+
+	return pid < 0 ? -errno : (pid_t)pid;
+}
+
 static int start_holder(int proc_fd, uint32_t id_first, bool host_network, bool host_ids,
 			struct holder *ret_holder, struct err *err)
 {
@@ -192,13 +200,13 @@ static int start_holder(int proc_fd, uint32_t id_first, bool host_network, bool 
 	child_fd = pair[1];
 	args.flags |= host_network || host_ids ? 0 : CLONE_NEWNET;
 	args.flags |= host_ids ? 0 : CLONE_NEWUSER;
-	holder.pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	holder.pid = host_ids ? clone_process(&args) : userns_owner_clone(&args, id_first);
 	if (holder.pid == 0) {
 		(void)close(holder.sock_fd);
 		hold(child_fd, proc_fd, !host_network, !host_ids);
 	}
 	if (holder.pid < 0) {
-		r = clone_failed(errno, err);
+		r = clone_failed(-holder.pid, err);
 		fd_close(&holder.sock_fd);
 		return r;
 	}

@@ -2,10 +2,12 @@
 
     test_sandboxd.py BUILD_DIRECTORY [unittest arguments]
 """
+import fcntl
 import os
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,6 +31,7 @@ def until_term(code, before="true"):
 
 FOREVER = until_term(9)
 CLD_EXITED, CLD_KILLED = 1, 2
+NS_GET_OWNER_UID = 0xb704
 
 
 def count_host_objects():
@@ -154,6 +157,14 @@ class Life(Story):
             self.launch(["/bin/sh", "-c", "hostname; ls -l /proc/self/ns/net"], name, wait="exited")
         one, two = (self.log_of(name).split("net:[")[1] for name in ("one", "two"))
         self.assertEqual(one, two)
+
+    def test_a_workload_counts_against_limits_of_its_own(self):
+        # What it uses of inotify, queued signals and the like counts against whoever made its namespace.
+        first = self.create().create_workload.host_id_first
+        fd = os.open(f"/proc/{self.launch(FOREVER).pid}/ns/user", os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        owner = struct.unpack("I", fcntl.ioctl(fd, NS_GET_OWNER_UID, b"\0" * 4))[0]
+        self.assertEqual(owner, first)
 
     def test_signal_freeze_limits_and_kill(self):
         self.create()
