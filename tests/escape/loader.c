@@ -31,12 +31,16 @@ static long call(long number, long a, long b, long c)
 }
 
 void _start(void);
-void _start(void)
+/* No constant tables of pointers: nobody relocates them. */
+__attribute__((force_align_arg_pointer)) void _start(void)
 {
-	static char *const argv[] = { (char *)"probe", (char *)"reopen:" KEPT, 0 };
-	static char *const envp[] = { 0 };
+	const char *volatile argv[3];
+	const char *volatile envp[1];
 	long fd = call(SYS_openat, AT_FDCWD, (long)"/proc/self/exe", O_RDONLY);
 
+	argv[0] = "probe";
+	argv[1] = "reopen:" KEPT;
+	argv[2] = envp[0] = (void *)0;
 	if (fd >= 0)
 		(void)call(SYS_dup3, fd, 9, 0);
 	(void)call(SYS_execve, (long)"/bin/probe", (long)argv, (long)envp);

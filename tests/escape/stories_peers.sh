@@ -62,6 +62,7 @@ networks() {
 	output=$(launch e43 default /bin/probe interfaces inet:127.0.0.1:$port inet:169.254.169.254:80)
 	is "interfaces" "$(answer "$output" interfaces)" lo
 	is "the host's loopback" "$(answer "$output" inet:127.0.0.1:$port)" ECONNREFUSED
+	is "the host's loopback, with the host's ids" "$(launch e43 host /bin/probe inet:127.0.0.1:$port)" "inet:127.0.0.1:$port ECONNREFUSED"
 	is "the metadata service" "$(answer "$output" inet:169.254.169.254:80)" ENETUNREACH
 	start e43-listens default /bin/probe hold-inet:127.0.0.1:$port > /dev/null
 	is "another workload's loopback" "$(launch e43 default /bin/probe inet:127.0.0.1:$port)" "inet:127.0.0.1:$port ECONNREFUSED"
