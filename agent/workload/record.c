@@ -218,6 +218,20 @@ struct record *record_of_unknown(const struct container *container, const char *
 	return record;
 }
 
+Berth__V1__Reason record_failure_reason(const struct err *failure)
+{
+	switch (failure->kind) {
+	case ERR_START:
+	case ERR_INVALID:
+	case ERR_DENIED:
+	case ERR_UNSUPPORTED:
+	case ERR_NOT_FOUND:
+		return REASON(START_FAILED);
+	default:
+		return REASON(HOST_FAILURE);
+	}
+}
+
 struct record *record_of_failed_start(const struct container *container, const struct err *failure,
 				      const char *step)
 {
@@ -227,13 +241,7 @@ struct record *record_of_failed_start(const struct container *container, const s
 	if (!record)
 		return NULL;
 	m = record->message;
-	/* What the program's owner can mend, and what the host has to. */
-	if (failure->kind == ERR_START || failure->kind == ERR_INVALID ||
-	    failure->kind == ERR_DENIED || failure->kind == ERR_UNSUPPORTED ||
-	    failure->kind == ERR_NOT_FOUND)
-		m->reason = REASON(START_FAILED);
-	else
-		m->reason = REASON(HOST_FAILURE);
+	m->reason = record_failure_reason(failure);
 	if (step && *step)
 		m->sentence = or_empty(arena_printf(&record->arena, "cannot be started (%s): %s",
 						    step, failure->text));

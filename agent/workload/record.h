@@ -15,6 +15,8 @@ struct record *record_of_exit(const struct container *container,
 /* The kernel, or berth-sandboxd, has forgotten how it ended: @why. */
 struct record *record_of_unknown(const struct container *container, const char *why);
 /* It was never exec'd. */
+/* START_FAILED for what the workload's owner can mend, HOST_FAILURE for what the host has to. */
+Berth__V1__Reason record_failure_reason(const struct err *failure);
 struct record *record_of_failed_start(const struct container *container, const struct err *failure,
 				      const char *step);
 

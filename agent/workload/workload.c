@@ -16,6 +16,7 @@
 
 #include "agent/workload/canonical.h"
 #include "agent/workload/model.h"
+#include "agent/workload/record.h"
 #include "proto/cleanup.h"
 
 /* ---- facts about one ------------------------------------------------------------------------------ */
@@ -296,12 +297,8 @@ static void on_created(void *userdata, const struct sandboxlink_call *call,
 	if (reply->err->kind != ERR_NONE) {
 		/* The launches behind it fail too; this is the one with the reason. */
 		workload->created = false;
-		if (reply->err->kind == ERR_START)
-			workload_end(workload, REASON(START_FAILED), "cannot be made: %s",
-				     reply->err->text);
-		else
-			workload_end(workload, REASON(HOST_FAILURE), "cannot be made: %s",
-				     reply->err->text);
+		workload_end(workload, record_failure_reason(reply->err), "cannot be made: %s",
+			     reply->err->text);
 	} else if (reply->message->result_case ==
 		   BERTH__SANDBOX__V1__REPLY__RESULT_CREATE_WORKLOAD) {
 		workload->host_id_first = reply->message->create_workload->host_id_first;
