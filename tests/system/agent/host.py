@@ -54,6 +54,7 @@ class Host:
         self.api = None
         self.epoch = 1
         self.generation = 1  # of this story: a deleted one never comes back
+        self.said = 0
         self.before = self._state_of_host()
 
     # --- what there is before and after ---
@@ -111,6 +112,9 @@ class Host:
         # berthd binds its socket itself; the sticky bit keeps it from the files of the other.
         os.chown(self.place, 0, user.pw_gid)
         os.chmod(self.place, 0o1775)
+        if "TLS_Key" in self.settings:
+            from test_access import prepare
+            prepare(self.place, user.pw_gid)
         os.makedirs(self.log_dir)
         os.chown(self.log_dir, 0, user.pw_gid)
         os.chmod(self.log_dir, 0o750)
@@ -225,7 +229,9 @@ class Host:
         deadline = time.monotonic() + seconds
         watch = self.api.channel.unary_stream("/grpc.health.v1.Health/Watch")
         while True:
-            call = watch(b"", timeout=deadline - time.monotonic(), wait_for_ready=True)
+            if self.berthd and self.berthd.poll() is not None:
+                raise AssertionError(f"berthd ended with {self.berthd.returncode}")
+            call = watch(b"", timeout=min(2, deadline - time.monotonic()), wait_for_ready=True)
             try:
                 for answer in call:
                     if answer == b"\x08\x01":
@@ -303,7 +309,7 @@ class Host:
 
     def container(self, *command, name="main", **fields):
         return {"name": name, "root": {"directory": self.rootfs}, "command": list(command),
-                "stop_grace_ms": 2000, **fields}
+                "stop_grace_ms": 400, **fields}
 
     def spec(self, workload_id, *command, container=None, **fields):
         """One container of busybox; `container` are its further fields, the rest is the workload's."""
@@ -353,8 +359,10 @@ class Host:
                 text += line.text + (b"" if line.partial else b"\n")
         return text.decode("utf-8", "replace")
 
-    def says(self, script, workload_id="says", **fields):
+    def says(self, script, **fields):
         """What a shell in a workload prints, after it ended well."""
+        self.said += 1
+        workload_id = f"says-{self.said}"
         record = self.run_to_end(workload_id, "/bin/sh", "-c", script, **fields)
         text = self.output(workload_id)
         if record.kind != 1 or record.code != 0:

@@ -7,12 +7,17 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import host
 from story import run_stories
 
-for part in ("life", "streams", "fleet", "survival"):
+for part in ("life", "streams", "confinement", "fleet", "refusals", "access", "survival"):
     __import__("test_" + part)
 
 
+import test_access
+
+SETTINGS = {"Events_Keep": "256", **test_access.settings()}
+
+
 def main():
-    with host.Host(Events_Keep="256") as berth:
+    with host.Host(**SETTINGS) as berth:
         good = run_stories(berth, sys.argv[1:])
     left = berth.what_is_left()
     if left:
