@@ -53,6 +53,33 @@ static int is_directory(int fd)
 	return fstat(fd, &st) < 0 ? -errno : S_ISDIR(st.st_mode);
 }
 
+/* The name was checked, but the image's links decide where it leads: a target in one of the kernel's file
+ * systems, or in our /dev, would put the volume's content in their place. */
+static int check_target(int target_fd, int root_fd, const char *target, struct err *err)
+{
+	static const char *const kernels[] = { "proc",    "sys",     "dev",
+					       "dev/pts", "dev/shm", "dev/mqueue" };
+	struct stat at;
+
+	if (fstat(target_fd, &at) < 0)
+		return err_set(err, ERR_INTERNAL, errno, "mount at %s: %m", target);
+	for (size_t i = 0; i < ARRAY_SIZE(kernels); i++) {
+		cleanup_fd int fd = path_open(root_fd, kernels[i], PATH_BENEATH,
+					      O_PATH | O_DIRECTORY, 0);
+		struct stat kernel;
+
+		if (fd < 0 || fstat(fd, &kernel) < 0)
+			return err_set(err, ERR_INTERNAL, fd < 0 ? -fd : errno,
+				       "mount at %s: cannot look at /%s: %m", target, kernels[i]);
+		if (kernel.st_dev == at.st_dev)
+			return err_set(
+				err, ERR_START, EXDEV,
+				"mount at %s: a symbolic link of the image leads it into /%s, where nothing may be mounted",
+				target, kernels[i]);
+	}
+	return 0;
+}
+
 int mounts_attach(const struct launch_mount *mounts, size_t count, const int *fds, int root_fd,
 		  struct err *err)
 {
@@ -73,6 +100,9 @@ int mounts_attach(const struct launch_mount *mounts, size_t count, const int *fd
 		target_fd = rootfs_target(root_fd, mounts[i].target, directory, err);
 		if (target_fd < 0)
 			return target_fd;
+		r = check_target(target_fd, root_fd, mounts[i].target, err);
+		if (r < 0)
+			return r;
 		r = rootfs_attach(fds[i], target_fd, mounts[i].target, err);
 		if (r < 0)
 			return r;

@@ -225,6 +225,17 @@ class Life(Story):
         self.launch(["/bin/true"], wait="exited", attempt=2)
         self.client.ask("remove_workload", workload="w-1", instance=1)
 
+    def test_an_image_leads_no_volume_over_what_is_the_kernels(self):
+        self.create(volumes=[pb.Volume(name="t", tmpfs_bytes=1 << 20)])
+        for name in ("proc", "sys", "dev"):
+            os.symlink(f"/{name}", f"{self.daemon.rootfs}/to-{name}")
+        os.symlink("/data", f"{self.daemon.rootfs}/to-data")
+        for i, target in enumerate(("/to-proc/1", "/to-sys/kernel", "/to-dev/pts", "/to-dev/shm"), 1):
+            failed = self.launch(["/bin/true"], f"c{i}", wait="start_failed",
+                                 mounts=[pb.Mount(volume="t", target=target)])
+            self.assertIn("symbolic link", failed.failure.text)
+        self.launch(["/bin/true"], wait="exited", mounts=[pb.Mount(volume="t", target="/to-data/x")])
+
     def test_a_denied_call_is_named(self):
         self.create()
         self.launch(["/bin/busybox", "mount", "-t", "tmpfs", "x", "/tmp"], wait=None)
