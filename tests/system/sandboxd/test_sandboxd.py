@@ -230,6 +230,7 @@ class Life(Story):
         for name in ("proc", "sys", "dev"):
             os.symlink(f"/{name}", f"{self.daemon.rootfs}/to-{name}")
         os.symlink("/data", f"{self.daemon.rootfs}/to-data")
+        os.mkdir(f"{self.daemon.rootfs}/data/x")
         for i, target in enumerate(("/to-proc/1", "/to-sys/kernel", "/to-dev/pts", "/to-dev/shm"), 1):
             failed = self.launch(["/bin/true"], f"c{i}", wait="start_failed",
                                  mounts=[pb.Mount(volume="t", target=target)])
