@@ -117,11 +117,16 @@ static int draft_program(struct call *call, struct draft *draft, struct err *err
 static int draft_limits(struct call *call, struct draft *draft, struct err *err)
 {
 	struct sandboxd *host = call->host;
+	const struct hierarchy_feature *swap = hierarchy_feature(host->hierarchy,
+								 "cgroup.memory.swap");
 	int r = limits_from_message(call->request->launch->limits, &host->policy, &draft->limits,
 				    err);
 
 	if (r < 0)
 		return r;
+	/* What nobody asked to swap is not swapped, wherever that can be enforced. */
+	if (draft->limits.memory_swap_bytes == TASKGROUP_UNSET && swap && swap->supported)
+		draft->limits.memory_swap_bytes = 0;
 	if (hierarchy_is_v2(host->hierarchy, CONTROLLER_MEMORY))
 		draft->limits.memory_oom_group = 1;
 	draft->spec.limits = &draft->limits;
