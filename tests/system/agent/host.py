@@ -73,7 +73,7 @@ class Host:
                 pass
         for root, directories, _ in os.walk("/sys/fs/cgroup"):
             directories[:] = [d for d in directories if d != "process_api"]
-            if self.group_base + "/" in root + "/" or "/workloads/" in root and IN_VM:
+            if self.group_base + "/" in root + "/" or re.search("/workloads/[^/]+/", root) and IN_VM:
                 state.add("group " + root)
         return state
 

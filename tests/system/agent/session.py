@@ -3,12 +3,13 @@ import queue
 import threading
 
 from api import Refused
+from story import rounds
 
 
 class Session:
     """One call of api.Exec or api.Attach that began with `start`."""
 
-    def __init__(self, method, start, timeout=30):
+    def __init__(self, method, start, timeout=rounds(30, 120)):
         self.requests = queue.SimpleQueue()
         self.stdout = self.stderr = b""
         self.started = self.exit = self.error = None
@@ -54,7 +55,8 @@ class Session:
     def close_stdin(self):
         self.say(stdin_closed=True)
 
-    def wait(self, condition, what, seconds=15):
+    def wait(self, condition, what, seconds=None):
+        seconds = seconds or rounds(15, 90)
         with self.changed:
             if not self.changed.wait_for(lambda: condition(self) or self.stream_ended, seconds) or not condition(self):
                 raise AssertionError(f"{what}: not in {seconds} s; stdout {self.stdout[-200:]!r}, stderr "

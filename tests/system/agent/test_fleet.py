@@ -140,7 +140,8 @@ def a_drain_stops_all_by_its_deadline_and_undrain_ends_it(host):
 @story
 def lists_come_in_pages_and_by_label_and_state(host):
     for i in range(7):
-        host.launch(f"page-{i}", "/bin/sleep", "1000", labels={"odd": str(i % 2), "all": "yes"})
+        host.launch(f"page-{i}", "/bin/sleep", "1000", labels={"odd": str(i % 2), "all": "yes"},
+                    container={"resources": {"memory_limit_bytes": 16 << 20}})
     host.api.Stop(fence=host.fence(), id="page-3", grace_ms=0)
     seen, token = [], ""
     while True:
