@@ -126,7 +126,7 @@ static long watch_programs(const char *duration)
 		}
 		(void)closedir(dir);
 	}
-	probe_find(births > 10 ? "saw-many" : "saw-few");
+	probe_find(births > 3 ? "saw-many" : "saw-few");
 	return 0;
 }
 
