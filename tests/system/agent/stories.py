@@ -5,9 +5,11 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import host
-from story import run_stories
+from story import IN_VM, run_stories
 
-for part in ("life", "streams", "confinement", "fleet", "refusals", "access", "survival"):
+# In the guest, where everything is slow, those that another cgroup layout or systemd can change.
+PARTS = ("life", "streams", "confinement", "fleet", "refusals", "access", "survival")
+for part in ("life", "confinement", "survival") if IN_VM else PARTS:
     __import__("test_" + part)
 
 
