@@ -456,6 +456,8 @@ class Deaths(Story):
         freezer = self.free_freezer()
         self.create()
         pid = self.launch(["/bin/sh", "-c", "sleep 1000 & echo $!; read x"], stdin=True).pid
+        while " stdout F " not in self.log_of():  # it has said the number that its child has in there
+            select.select([], [], [], 0.005)
         child = int(open(f"/proc/{pid}/task/{pid}/children").read())
         held = self.freeze(freezer, child)
         self.lose_monitor(pid)
