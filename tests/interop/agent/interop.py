@@ -2,6 +2,7 @@
 import os
 import shutil
 import subprocess
+import signal
 import sys
 import tempfile
 
@@ -242,4 +243,5 @@ def main():
     return 0 if good and not left else 1
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a host is cleared away
 sys.exit(main())
