@@ -18,6 +18,7 @@
 #include "sandbox/launch.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/namespace_pool.h"
+#include "sandbox/requests.h"
 #include "sandbox/shutdown.h"
 #include "sandbox/startup.h"
 
@@ -159,6 +160,12 @@ static int look_at_config(const struct options *options)
 	return options->action == PRINT_CONFIG ? policy_print(&policy, stdout) < 0 : 0;
 }
 
+static void tell_reloaded(struct sandboxd *host)
+{
+	log_event(LOG_NOTICE, NULL, "the policy was read again");
+	requests_tell_policy(host);
+}
+
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
 	struct err err = { 0 };
@@ -167,7 +174,7 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 	if (startup_reload(userdata, &err) < 0)
 		log_event(LOG_ERR, NULL, "the policy stays as it was: %s", err.text);
 	else
-		log_event(LOG_NOTICE, NULL, "the policy was read again");
+		tell_reloaded(userdata);
 	(void)sd_notify(0, "READY=1");
 	return 0;
 }

@@ -18,3 +18,6 @@ struct sandboxd;
  */
 int requests_handle(uint64_t connection, const uint8_t *bytes, size_t length, void *sandboxd,
 		    struct err *err);
+
+/* Tell the berthd that is there what this host permits from now on. */
+void requests_tell_policy(struct sandboxd *host);

@@ -9,10 +9,12 @@
 #include "sandbox/facts.h"
 #include "sandbox/features.h"
 #include "sandbox/hierarchy.h"
+#include "sandbox/requests.h"
 #include "sandbox/sandboxd.h"
 
 /* Of one inventory; what is left of the packet is for the frame around it. */
 #define INVENTORY_BYTES_MAX (PACKET_BYTES_MAX - 16U * 1024)
+#define POLICY_ARENA_BYTES  (64U << 10)
 
 static void fill_limits(const struct policy *policy, Berth__Sandbox__V1__Limits *limits)
 {
@@ -25,13 +27,13 @@ static void fill_limits(const struct policy *policy, Berth__Sandbox__V1__Limits 
 	limits->cpu_millis = (uint32_t)policy->default_cpu_millis;
 }
 
-static int add_feature(struct call *call, Berth__Sandbox__V1__HelloResult *result, const char *name,
-		       bool supported, const char *sentence)
+static int add_feature(struct arena *arena, Berth__Sandbox__V1__HelloResult *result,
+		       const char *name, bool supported, const char *sentence)
 {
 	Berth__Sandbox__V1__HostFeature *feature =
-		arena_message(call->arena, &berth__sandbox__v1__host_feature__descriptor);
+		arena_message(arena, &berth__sandbox__v1__host_feature__descriptor);
 
-	if (arena_append(call->arena, &result->features, &result->n_features, feature) < 0)
+	if (arena_append(arena, &result->features, &result->n_features, feature) < 0)
 		return -ENOMEM;
 	feature->name = (char *)name;
 	feature->supported = supported;
@@ -39,30 +41,30 @@ static int add_feature(struct call *call, Berth__Sandbox__V1__HelloResult *resul
 	return 0;
 }
 
-static int add_features(struct call *call, Berth__Sandbox__V1__HelloResult *result)
+static int add_features(const struct hierarchy *hierarchy, struct arena *arena,
+			Berth__Sandbox__V1__HelloResult *result)
 {
-	const struct hierarchy *hierarchy = call->host->hierarchy;
 	const struct host_feature *host = features_list();
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < hierarchy->feature_count; i++)
-		r = add_feature(call, result, hierarchy->features[i].name,
+		r = add_feature(arena, result, hierarchy->features[i].name,
 				hierarchy->features[i].supported, hierarchy->features[i].sentence);
 	for (size_t i = 0; r == 0 && i < features_count(); i++)
-		r = add_feature(call, result, host[i].name, host[i].supported, host[i].sentence);
+		r = add_feature(arena, result, host[i].name, host[i].supported, host[i].sentence);
 	return r;
 }
 
-static int add_warnings(struct call *call, Berth__Sandbox__V1__HelloResult *result)
+static int add_warnings(struct arena *arena, Berth__Sandbox__V1__HelloResult *result)
 {
 	const struct host_feature *host = features_list();
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < features_count(); i++)
 		if (!host[i].supported)
-			r = arena_append(call->arena, &result->warnings, &result->n_warnings,
-					 arena_printf(call->arena, "%s: %s", host[i].name,
-						      host[i].sentence));
+			r = arena_append(
+				arena, &result->warnings, &result->n_warnings,
+				arena_printf(arena, "%s: %s", host[i].name, host[i].sentence));
 	return r;
 }
 
@@ -79,13 +81,46 @@ static void fill_policy(const struct policy *policy, Berth__Sandbox__V1__HelloRe
 	result->max_workloads = (uint32_t)policy->max_workloads;
 }
 
+/* What this host is and permits, in @arena; @limits is the caller's, and outlives *result. */
+static int fill_hello(const struct sandboxd *host, struct arena *arena,
+		      Berth__Sandbox__V1__Limits *limits, Berth__Sandbox__V1__HelloResult *result)
+{
+	result->protocol = SANDBOXD_PROTOCOL;
+	result->version = (char *)SANDBOXD_VERSION;
+	result->cgroup_layout = (char *)hierarchy_layout_name(host->hierarchy->layout);
+	fill_policy(&host->policy, result);
+	fill_limits(&host->policy, limits);
+	result->default_limits = limits;
+	if (add_features(host->hierarchy, arena, result) < 0)
+		return -ENOMEM;
+	return add_warnings(arena, result);
+}
+
+void requests_tell_policy(struct sandboxd *host)
+{
+	Berth__Sandbox__V1__Fact fact = BERTH__SANDBOX__V1__FACT__INIT;
+	Berth__Sandbox__V1__HelloResult result = BERTH__SANDBOX__V1__HELLO_RESULT__INIT;
+	Berth__Sandbox__V1__Limits limits = BERTH__SANDBOX__V1__LIMITS__INIT;
+	cleanup_arena struct arena arena;
+
+	arena_init(&arena, POLICY_ARENA_BYTES);
+	if (!agent_link_is_ready(host->link))
+		return;
+	if (fill_hello(host, &arena, &limits, &result) < 0) {
+		log_event(LOG_ERR, NULL, "berthd was not told of the new policy: out of memory");
+		return;
+	}
+	fact.fact_case = BERTH__SANDBOX__V1__FACT__FACT_HOST;
+	fact.host = &result;
+	agent_link_fact(host->link, &fact, NULL, 0);
+}
+
 /*
  * Safe: tells what this host is and permits, and opens the connection for the other verbs only where
  * the two programs are of one protocol. Nothing that the asker sends is kept but that fact.
  */
 int call_hello(struct call *call, struct err *err)
 {
-	const struct policy *policy = &call->host->policy;
 	const Berth__Sandbox__V1__Hello *hello = call->request->hello;
 	Berth__Sandbox__V1__Reply reply = BERTH__SANDBOX__V1__REPLY__INIT;
 	Berth__Sandbox__V1__HelloResult result = BERTH__SANDBOX__V1__HELLO_RESULT__INIT;
@@ -97,13 +132,7 @@ int call_hello(struct call *call, struct err *err)
 			err, ERR_PRECONDITION, EPROTO,
 			"berthd speaks protocol %u and berth-sandboxd %s speaks %d: install both of one release",
 			hello->protocol, SANDBOXD_VERSION, SANDBOXD_PROTOCOL);
-	result.protocol = SANDBOXD_PROTOCOL;
-	result.version = (char *)SANDBOXD_VERSION;
-	result.cgroup_layout = (char *)hierarchy_layout_name(call->host->hierarchy->layout);
-	fill_policy(policy, &result);
-	fill_limits(policy, &limits);
-	result.default_limits = &limits;
-	if (add_features(call, &result) < 0 || add_warnings(call, &result) < 0)
+	if (fill_hello(call->host, call->arena, &limits, &result) < 0)
 		return err_oom(err);
 	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_HELLO;
 	reply.hello = &result;

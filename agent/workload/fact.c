@@ -75,6 +75,13 @@ static void took_unkillable(struct engine *engine, const Berth__Sandbox__V1__Unk
 	drain_advance(workload->engine);
 }
 
+/* Without memory nothing is refused beforehand: berth-sandboxd looks at everything itself. */
+static void took_host(struct engine *engine, const Berth__Sandbox__V1__HelloResult *hello)
+{
+	if (host_take_hello(&engine->host, hello) == 0)
+		engine_start_waiting(engine);
+}
+
 void fact_arrived(struct engine *engine, const Berth__Sandbox__V1__Fact *fact, int *fds,
 		  size_t n_fds)
 {
@@ -99,6 +106,9 @@ void fact_arrived(struct engine *engine, const Berth__Sandbox__V1__Fact *fact, i
 		break;
 	case BERTH__SANDBOX__V1__FACT__FACT_UNKILLABLE:
 		took_unkillable(engine, fact->unkillable);
+		break;
+	case BERTH__SANDBOX__V1__FACT__FACT_HOST:
+		took_host(engine, fact->host);
 		break;
 	default: /* of a later release */
 		break;
