@@ -155,6 +155,13 @@ static int pump_output(struct session *session, enum output output)
 	return send_output(session, to, data, (size_t)n) == 0;
 }
 
+/* The monitor sends what it kept, and lets go, after the container's end may have been told. */
+static bool is_told(const struct session *session)
+{
+	return !session->is_attach || session->outputs[OUTPUT_STDOUT] < 0 ||
+	       session->last_budget == 0;
+}
+
 static void on_writable(struct grpc_call *call, void *user)
 {
 	struct session *session = user;
@@ -163,7 +170,7 @@ static void on_writable(struct grpc_call *call, void *user)
 		if ((!session->exit || session->last_budget > 0) &&
 		    pump_output(session, output) > 0)
 			return; /* asked again when that has gone */
-	if (session->exit)
+	if (session->exit && is_told(session))
 		finish(session);
 }
 
