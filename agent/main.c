@@ -61,11 +61,38 @@ static void usage(FILE *file)
 
 /* ---- Wiring ---- */
 
+static int check_tls_files(const struct settings *settings, struct err *err)
+{
+	if (settings->certificate[0] && settings->key[0] && settings->client_ca[0])
+		return 0;
+	return err_set(
+		err, ERR_INVALID, EINVAL,
+		"listen on TCP: [TLS] needs Certificate, Key and ClientCA; there is no TCP without client certificates");
+}
+
+/* What no key alone can tell. */
+static int check_settings(const struct settings *settings, struct err *err)
+{
+	return settings->addresses.n ? check_tls_files(settings, err) : 0;
+}
+
 static int load_settings(struct agent *agent, struct err *err)
 {
-	return config_load(&settings_table, agent->config_path,
-			   agent->config_named ? CONFIG_MUST_EXIST : CONFIG_MAY_BE_MISSING,
-			   &agent->settings, err);
+	struct settings fresh = { 0 };
+	int r = config_load(&settings_table, agent->config_path,
+			    agent->config_named ? CONFIG_MUST_EXIST : CONFIG_MAY_BE_MISSING, &fresh,
+			    err);
+
+	if (r < 0)
+		return r;
+	r = check_settings(&fresh, err);
+	if (r < 0) {
+		config_free(&settings_table, &fresh);
+		return err_prefix(err, r, "%s", agent->config_path);
+	}
+	config_free(&settings_table, &agent->settings);
+	agent->settings = fresh;
+	return 0;
 }
 
 static struct engine_config engine_config(const struct settings *settings)
@@ -110,15 +137,6 @@ static struct grpc_tls_files tls_files(const struct settings *settings)
 	return (struct grpc_tls_files){ .cert_path = settings->certificate,
 					.key_path = settings->key,
 					.ca_path = settings->client_ca };
-}
-
-static int check_tls_files(const struct settings *settings, struct err *err)
-{
-	if (settings->certificate[0] && settings->key[0] && settings->client_ca[0])
-		return 0;
-	return err_set(
-		err, ERR_INVALID, EINVAL,
-		"listen on TCP: [TLS] needs Certificate, Key and ClientCA; there is no TCP without client certificates");
 }
 
 /* The sockets that systemd passed (berthd.socket). Returns their number. */

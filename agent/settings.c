@@ -1,12 +1,24 @@
 #include "agent/settings.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <syslog.h>
+
+#include "agent/grpc/server.h"
 
 static const struct config_choice log_levels[] = {
 	{ "error", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
 	{ "info", LOG_INFO }, { "debug", LOG_DEBUG },     { 0 },
 };
+
+static int check_address(const char *value, struct err *err)
+{
+	if (grpc_server_is_address(value))
+		return 0;
+	return err_set(err, ERR_INVALID, EINVAL,
+		       "\"%s\" is no address with a port, as in 192.0.2.1:7443 or [::]:7443",
+		       value);
+}
 
 #define AT(member) offsetof(struct settings, member)
 
@@ -17,7 +29,7 @@ static const struct config_key keys[] = {
 	  "The group that owns the unix socket. Root and the members of this group are operators." },
 	{ "Listen", "Address", CONFIG_LIST, AT(addresses), "",
 	  "TCP addresses for gRPC with mutual TLS: 192.0.2.1:7443 or [::]:7443. Needs the three files of [TLS].",
-	  .max = 16 },
+	  .max = 16, .check = check_address },
 	{ "Listen", "MaxConnections", CONFIG_UINT, AT(max_connections), "1024",
 	  "Connections at a time; further ones are closed.", .min = 16, .max = 65536 },
 	{ "Listen", "MaxCalls", CONFIG_UINT, AT(max_calls), "4096",

@@ -284,6 +284,18 @@ static int split_address(const char *address, char *host, size_t n_host, const c
 	return 0;
 }
 
+bool grpc_server_is_address(const char *address)
+{
+	char host[NI_MAXHOST];
+	const char *port;
+	size_t digits;
+
+	if (split_address(address, host, sizeof(host), &port) < 0)
+		return false;
+	digits = strspn(port, "0123456789");
+	return digits > 0 && digits <= 5 && port[digits] == '\0' && atoi(port) <= UINT16_MAX;
+}
+
 static int bind_tcp(const struct addrinfo *info, const char *address, struct err *err)
 {
 	cleanup_fd int fd = -1;

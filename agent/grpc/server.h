@@ -111,6 +111,8 @@ int grpc_server_listen_unix(struct grpc_server *server, const char *path, mode_t
  * chose. There is no TCP without TLS. The files are kept by name for grpc_server_reload_tls(). */
 int grpc_server_listen_tcp(struct grpc_server *server, const char *address,
 			   const struct grpc_tls_files *files, uint16_t *ret_port, struct err *err);
+/* Whether @address has that form; names are not looked up. */
+bool grpc_server_is_address(const char *address);
 /* Take a bound and listening @fd, say from systemd: from here on it is the server's, on failure as well.
  * @files is required for TCP and refused for unix sockets. Its path, if it has one, is never removed. */
 int grpc_server_listen_fd(struct grpc_server *server, int fd, const struct grpc_tls_files *files,
