@@ -68,6 +68,8 @@ int cli_stream(struct cli *cli, const char *method, const ProtobufCMessage *requ
 
 /* Say how a call ended that did not end well, and return its exit code. */
 int cli_say_outcome(const char *method, const struct grpc_outcome *outcome);
+/* Whether its ErrorInfo has @reason. */
+bool cli_outcome_has_reason(const struct grpc_outcome *outcome, const char *reason);
 
 /* The fence for a command on @id: the node's highest epoch (or --epoch) and the workload's generation.
  * @id NULL: for a command on the node. */

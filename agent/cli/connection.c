@@ -91,6 +91,20 @@ static void say_detail(const struct grpc_detail *detail)
 		(void)fprintf(stderr, "  %s: %s\n", subject, text);
 }
 
+bool cli_outcome_has_reason(const struct grpc_outcome *outcome, const char *reason)
+{
+	struct grpc_details *details = NULL;
+	bool found = false;
+
+	if (grpc_details_decode(outcome->details, outcome->n_details, &details) < 0)
+		return false;
+	for (size_t i = 0; i < grpc_details_count(details); i++)
+		found |= grpc_details_at(details, i)->kind == GRPC_DETAIL_REASON &&
+			 strcmp(grpc_details_at(details, i)->name, reason) == 0;
+	grpc_details_free(details);
+	return found;
+}
+
 int cli_say_outcome(const char *method, const struct grpc_outcome *outcome)
 {
 	char text[TEXT_ESCAPED_MAX];

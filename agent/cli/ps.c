@@ -100,6 +100,6 @@ VERB(ps)
 	if (!cli->quiet && !cli->json)
 		listing.table = table_new(heads);
 	code = list(&listing, &request);
-	table_end(listing.table, stdout);
+	table_end(listing.table, code == CLI_OK ? stdout : NULL);
 	return code;
 }

@@ -242,6 +242,8 @@ static void on_end(struct grpc_client_call *call, const struct grpc_outcome *out
 	} else {
 		session->code = cli_say_outcome(session->options->is_attach ? "Attach" : "Exec",
 						outcome);
+		if (cli_outcome_has_reason(outcome, "START_FAILED"))
+			session->code = CLI_NOT_STARTED;
 	}
 }
 

@@ -245,11 +245,13 @@ void table_end(struct table *table, FILE *file)
 	for (size_t i = 0; i < table->cells; i++) {
 		bool last = (i + 1) % table->columns == 0;
 
-		(void)fprintf(file, "%-*s%s", last ? 0 : (int)widths[i % table->columns],
-			      table->text[i], last ? "\n" : "  ");
+		if (file)
+			(void)fprintf(file, "%-*s%s", last ? 0 : (int)widths[i % table->columns],
+				      table->text[i], last ? "\n" : "  ");
 		free(table->text[i]);
 	}
 	free(table->text);
 	free(table);
-	(void)fflush(file);
+	if (file)
+		(void)fflush(file);
 }

@@ -38,5 +38,5 @@ struct table;
 struct table *table_new(const char *const *heads); /* NULL-terminated; NULL without memory */
 /* One cell after the other, row by row; NULL is fine for @table. */
 void table_add(struct table *table, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Print and free. */
+/* Print and free; without @file only free. */
 void table_end(struct table *table, FILE *file);

@@ -19,12 +19,13 @@
 #define FAULT_STALE_GENERATION "STALE_GENERATION" /* numbers: generation, highest_generation */
 #define FAULT_SPEC_DIFFERS     "SPEC_DIFFERS"     /* the same generation with another spec */
 #define FAULT_DRAINING         "DRAINING"
-#define FAULT_NOT_ENDED        "NOT_ENDED"   /* Delete without force of what still runs */
-#define FAULT_NOT_RUNNING      "NOT_RUNNING" /* Signal, Pause, Exec of what does not run */
-#define FAULT_ENDED            "ENDED"       /* a change to a workload whose record is final */
-#define FAULT_STUCK            "STUCK"       /* its processes cannot be killed */
-#define FAULT_SUPERSEDED       "SUPERSEDED"  /* a later command overtook this one while it waited */
-#define FAULT_NO_ROOM          "NO_ROOM"     /* admission; quotas say what */
+#define FAULT_NOT_ENDED        "NOT_ENDED"    /* Delete without force of what still runs */
+#define FAULT_NOT_RUNNING      "NOT_RUNNING"  /* Signal, Pause, Exec of what does not run */
+#define FAULT_START_FAILED     "START_FAILED" /* Exec of a program that cannot be started */
+#define FAULT_ENDED            "ENDED"        /* a change to a workload whose record is final */
+#define FAULT_STUCK            "STUCK"        /* its processes cannot be killed */
+#define FAULT_SUPERSEDED       "SUPERSEDED" /* a later command overtook this one while it waited */
+#define FAULT_NO_ROOM          "NO_ROOM"    /* admission; quotas say what */
 #define FAULT_SANDBOX_AWAY     "SANDBOX_AWAY"   /* berth-sandboxd is not connected */
 #define FAULT_HOST_CANNOT      "HOST_CANNOT"    /* this host cannot enforce what the spec asks */
 #define FAULT_POLICY           "POLICY"         /* the host's policy forbids what the spec asks */

@@ -380,12 +380,16 @@ static void took_exited(struct engine_session *session, const Berth__Sandbox__V1
 
 static void took_failed(struct engine_session *session, const Berth__Sandbox__V1__ExecFailed *fact)
 {
+	cleanup_fault struct engine_fault fault;
 	struct err err = { .kind = ERR_INTERNAL, .errnum = EIO };
 
 	if (fact->failure)
 		(void)err_set(&err, (enum err_kind)fact->failure->kind, fact->failure->errnum, "%s",
 			      fact->failure->text);
-	fail(session, -EIO, &err, NULL);
+	engine_fault_init(&fault);
+	if (err.kind == ERR_START)
+		fault.reason = FAULT_START_FAILED;
+	fail(session, -EIO, &err, &fault);
 }
 
 static uint64_t session_of(const Berth__Sandbox__V1__Fact *fact)
