@@ -328,13 +328,29 @@ int engine_session_signal(struct engine_session *session, const char *signal, st
 	return send_signal(session, number, err);
 }
 
+/* EXEC_STARTED and EXEC_ENDED: who came in is part of a workload's history. */
+static void tell_history(struct engine_session *session, Berth__V1__Reason reason,
+			 const char *sentence)
+{
+	struct workload *workload = engine_lookup(session->engine, session->workload);
+
+	if (workload && workload->instance == session->instance)
+		workload_event(workload, workload_container(workload, session->container), reason,
+			       NULL, "%s", sentence);
+}
+
+/* No fact of berth-sandboxd's finds a session that is closed. */
 void engine_session_close(struct engine_session *session)
 {
 	if (!session->linked)
 		return;
 	unlink_session(session);
-	if (!session->attached)
-		(void)send_signal(session, SIGKILL, NULL);
+	if (session->attached)
+		return;
+	(void)send_signal(session, SIGKILL, NULL);
+	if (session->running)
+		tell_history(session, REASON(EXEC_ENDED),
+			     "who had started a program by Exec went away: it is killed");
 }
 
 /* ---- facts ---------------------------------------------------------------------------------------- */
@@ -344,8 +360,12 @@ static void took_started(struct engine_session *session,
 {
 	struct engine *engine = session->engine;
 	Berth__V1__ExecStarted started = BERTH__V1__EXEC_STARTED__INIT;
+	char sentence[64];
 
 	session->running = true;
+	(void)snprintf(sentence, sizeof(sentence), "a program was started by Exec, pid %d",
+		       fact->pid);
+	tell_history(session, REASON(EXEC_STARTED), sentence);
 	session->started_boot_ns = timer_boot_ns(&engine->timers);
 	session->started_wall_ns = timer_wall_ns(&engine->timers);
 	started.pid = fact->pid;
@@ -367,6 +387,7 @@ static void took_exited(struct engine_session *session, const Berth__Sandbox__V1
 	Berth__V1__ExitRecord record = BERTH__V1__EXIT_RECORD__INIT;
 	struct arena arena;
 
+	tell_history(session, REASON(EXEC_ENDED), "a program that was started by Exec ended");
 	arena_init(&arena, EXEC_ARENA_BYTES);
 	(void)record_fill_end(&record, &arena, fact->exit_si_code, fact->exit_si_status, NULL);
 	record.started_time_unix_ns = session->started_wall_ns;
@@ -406,23 +427,6 @@ static uint64_t session_of(const Berth__Sandbox__V1__Fact *fact)
 	}
 }
 
-/* EXEC_STARTED and EXEC_ENDED: who came in is part of a workload's history. */
-static void tell_history(struct engine_session *session, const Berth__Sandbox__V1__Fact *fact)
-{
-	struct workload *workload = engine_lookup(session->engine, session->workload);
-	struct container *container;
-
-	if (!workload || workload->instance != session->instance)
-		return;
-	container = workload_container(workload, session->container);
-	if (fact->fact_case == BERTH__SANDBOX__V1__FACT__FACT_EXEC_STARTED)
-		workload_event(workload, container, REASON(EXEC_STARTED), NULL,
-			       "a program was started by Exec, pid %d", fact->exec_started->pid);
-	else if (fact->fact_case == BERTH__SANDBOX__V1__FACT__FACT_EXEC_EXITED)
-		workload_event(workload, container, REASON(EXEC_ENDED), NULL,
-			       "a program that was started by Exec ended");
-}
-
 bool sessions_took_fact(struct engine *engine, const Berth__Sandbox__V1__Fact *fact)
 {
 	uint64_t number = session_of(fact);
@@ -433,7 +437,6 @@ bool sessions_took_fact(struct engine *engine, const Berth__Sandbox__V1__Fact *f
 	session = find(engine, number);
 	if (!session)
 		return true; /* closed meanwhile */
-	tell_history(session, fact);
 	if (fact->fact_case == BERTH__SANDBOX__V1__FACT__FACT_EXEC_STARTED)
 		took_started(session, fact->exec_started);
 	else if (fact->fact_case == BERTH__SANDBOX__V1__FACT__FACT_EXEC_EXITED)
