@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -147,6 +148,9 @@ static void on_started(struct monitor *monitor, struct incoming *in)
 	watch_first_pid(monitor);
 	if (monitor->session) {
 		facts_exec_started(monitor->session, started);
+		if (monitor->pending_signal != 0)
+			(void)pidfd_send_signal(monitor->first_pidfd, monitor->pending_signal, NULL,
+						0); /* ESRCH: it has ended already */
 		return;
 	}
 	container->state = PAGE_RUNNING;

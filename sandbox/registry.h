@@ -52,6 +52,7 @@ struct monitor {
 	sd_event_source *first_source; /* the first process, where it is nobody's child of ours */
 	pid_t first_pid;
 	int first_pidfd;
+	int pending_signal; /* of a session: asked for before its process was known; SIGKILL wins */
 	uint64_t started_wall_ns;
 	uint64_t started_boot_ns;
 	bool started;

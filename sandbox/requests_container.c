@@ -39,6 +39,18 @@ static int signal_all(struct container *container, uint32_t number, struct err *
 	return monitors_send(&container->monitor, MONITOR_SIGNAL, &message, NULL, 0, err);
 }
 
+/* A session's program may write, and be answered, before its monitor has said that it runs. */
+static int signal_session(struct session *session, int number, struct err *err)
+{
+	struct monitor *monitor = &session->monitor;
+
+	if (monitor->first_pidfd >= 0)
+		return signal_process(monitor->first_pidfd, number, err);
+	if (monitor->pending_signal != SIGKILL)
+		monitor->pending_signal = number;
+	return 0;
+}
+
 /*
  * Safe: the number is a signal's, and it goes to processes of this container only: to the first one by
  * its pidfd, to all by the container's own group.
@@ -59,7 +71,7 @@ int call_signal(struct call *call, struct err *err)
 	if (!session || session->monitor.ended)
 		return err_set(err, ERR_NOT_FOUND, ENOENT, "no exec session %llu runs",
 			       (unsigned long long)wish->session);
-	return signal_process(session->monitor.first_pidfd, (int)wish->signal, err);
+	return signal_session(session, (int)wish->signal, err);
 }
 
 /* Safe: ends processes of this workload only, by its own groups. Allowed in every state, since an end
