@@ -348,7 +348,7 @@ void engine_session_close(struct engine_session *session)
 	if (session->attached)
 		return;
 	(void)send_signal(session, SIGKILL, NULL);
-	if (session->running)
+	if (session->opened) /* it may run even if that was not told yet */
 		tell_history(session, REASON(EXEC_ENDED),
 			     "who had started a program by Exec went away: it is killed");
 }
