@@ -420,7 +420,7 @@ static void volumes_are_mounted_and_keep_to_their_source(void **state)
 	assert_int_equal(mkdirat(volume_fd, "sub", 0755), 0);
 	assert_int_equal(symlinkat("/", volume_fd, "escape"), 0);
 	mounts[0] = (struct launch_mount){ volume_fd, "/data", NULL, false, true };
-	mounts[1] = (struct launch_mount){ volume_fd, "/ro", "escape", true, true };
+	mounts[1] = (struct launch_mount){ volume_fd, "/ro", NULL, true, true };
 	container_init(&container, &harness,
 		       ARGV("sh", "-c",
 			    "echo x > /data/file && ls /data; ls /ro; "
@@ -438,6 +438,11 @@ static void volumes_are_mounted_and_keep_to_their_source(void **state)
 	container.spec.mounts = mounts;
 	container.spec.mount_count = 1;
 	expect_failure(&container, ERR_START, "volumes", "missing");
+	mounts[0].sub_path = "escape";
+	container_init(&container, &harness, ARGV("true"));
+	container.spec.mounts = mounts;
+	container.spec.mount_count = 1;
+	expect_failure(&container, ERR_START, "volumes", "symbolic link");
 	mounts[0].sub_path = NULL;
 	mounts[0].target = "/nothere";
 	container_init(&container, &harness, ARGV("true"));
