@@ -618,12 +618,13 @@ static unsigned int count_lines(const char *path)
 	return lines;
 }
 
-static void two_hundred_launches_leave_nothing(void **state)
+static void many_launches_leave_nothing(void **state)
 {
+	const int count = getenv("BERTH_IN_VM") ? 20 : 200; /* everything is slow in there */
 	unsigned int fds_before, fds_after, mounts_before = count_lines("/proc/self/mountinfo");
 
 	count_open(&fds_before);
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < count; i++) {
 		struct container container;
 
 		if (i % 4 == 3) {
@@ -682,7 +683,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_gate_holds_until_it_is_opened),
 		cmocka_unit_test(a_launch_is_given_up_when_told_or_when_nobody_stands_for_it),
 		cmocka_unit_test(a_profile_that_denies_nearly_everything_still_reports),
-		cmocka_unit_test(two_hundred_launches_leave_nothing),
+		cmocka_unit_test(many_launches_leave_nothing),
 	};
 
 	if (argc > 1)
