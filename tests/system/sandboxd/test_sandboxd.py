@@ -34,9 +34,10 @@ CLD_EXITED, CLD_KILLED = 1, 2
 NS_GET_OWNER_UID = 0xb704
 
 
-def count_host_objects():
+def mounts_of(daemon):
+    """Others mount and unmount meanwhile."""
     with open("/proc/self/mountinfo") as file:
-        return len(file.readlines())
+        return [line for line in file if daemon.base in line]
 
 
 class Story(unittest.TestCase):
@@ -102,7 +103,7 @@ class Life(Story):
     policy = "AllowHostDirectories=/usr/share:ro"
 
     def test_a_workload_lives_and_leaves_nothing(self):
-        mounts = count_host_objects()
+        mounts = mounts_of(self.daemon)
         self.create(hostname="box", volumes=[pb.Volume(name="t", tmpfs_bytes=1 << 20)])
         started = self.launch(["/bin/sh", "-c", "id -u; hostname; echo x > /data/x; exit 7"], wait="started",
                               mounts=[pb.Mount(volume="t", target="/data")])
@@ -118,7 +119,7 @@ class Life(Story):
         self.client.ask("remove_workload", workload="w-1", instance=1, remove_logs=True)
         self.assertEqual(os.listdir(f"{self.daemon.base}/run"), [])
         self.assertEqual(os.listdir(f"{self.daemon.base}/log"), [])
-        self.assertEqual(count_host_objects(), mounts)
+        self.assertEqual(mounts_of(self.daemon), mounts)
         self.assertEqual(self.daemon.stop(), 0)
         self.assertEqual(self.daemon.cgroups(), [])
 
