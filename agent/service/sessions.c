@@ -136,6 +136,10 @@ static int pump_output(struct session *session, enum output output)
 	if (session->outputs[output] < 0)
 		return 0;
 	n = read(session->outputs[output], bytes, want);
+	/* That a monitor ended without reading our last input is told first, once; what it had sent is
+	 * still there. */
+	if (n < 0 && errno == ECONNRESET)
+		n = read(session->outputs[output], bytes, want);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 		(void)sd_event_source_set_enabled(session->readable[output], SD_EVENT_ONESHOT);
 		return 0;
