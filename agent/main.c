@@ -107,6 +107,19 @@ static struct engine_config engine_config(const struct settings *settings)
 	};
 }
 
+static int open_store(struct agent *agent, struct err *err)
+{
+	const struct store_sqlite_config config = {
+		.directory = agent->settings.store_directory,
+		.events_max = agent->settings.keep_events,
+	};
+
+	if (agent->settings.store_durable)
+		return store_sqlite_new(agent->event, &config, &agent->store, err);
+	agent->store = store_memory_new();
+	return agent->store ? 0 : err_oom(err);
+}
+
 static int open_engine(struct agent *agent, struct err *err)
 {
 	const struct engine_config config = engine_config(&agent->settings);
@@ -119,10 +132,9 @@ static int open_engine(struct agent *agent, struct err *err)
 	};
 	int r;
 
-	agent->store = store_memory_new();
-	if (!agent->store)
-		return err_oom(err);
-	r = sandboxlink_socket_new(agent->event, &link_config, &agent->link, err);
+	r = open_store(agent, err);
+	if (r == 0)
+		r = sandboxlink_socket_new(agent->event, &link_config, &agent->link, err);
 	if (r == 0)
 		r = engine_new(agent->event, &config, agent->store, agent->link, &agent->engine,
 			       err);
@@ -261,7 +273,14 @@ static int confine(struct agent *agent, struct err *err)
 					  directory_of(settings->client_ca, client_ca),
 					  directory_of(agent->config_path, config),
 					  NULL };
-	const char *const read_write[] = { directory_of(settings->socket, socket), NULL };
+	const char *const read_write[] = { directory_of(settings->socket, socket),
+					   settings->store_durable ? settings->store_directory
+								   : "/nonexistent",
+					   NULL };
+
+	/* Where it cannot be made the store says why. */
+	if (settings->store_durable)
+		(void)mkdir(settings->store_directory, 0700);
 
 	return confine_agent(&(struct confine_paths){ read_only, read_write }, err);
 }
@@ -282,6 +301,12 @@ static int on_turn(sd_event_source *source, void *userdata)
 {
 	struct agent *agent = userdata;
 	bool ready = engine_is_ready(agent->engine);
+
+	if (agent->store->unread && !agent->store->failure[0]) {
+		log_event(LOG_NOTICE, NULL,
+			  "the agent's store can be read now: ending, to begin with what it has");
+		return sd_event_exit(agent->event, EXIT_FAILURE);
+	}
 
 	if (ready != agent->serving)
 		set_serving(agent, ready);

@@ -74,6 +74,11 @@ static const struct config_key keys[] = {
 	{ "Events", "Keep", CONFIG_UINT, AT(keep_events), "16384",
 	  "Events that a watcher can go back to.", .min = 256, .max = 1048576 },
 
+	{ "Store", "Durable", CONFIG_BOOL, AT(store_durable), "yes",
+	  "Keep what berthd was asked for and what became of it on disk, so that a restart loses nothing and stops nothing. With no, a restart ends every workload." },
+	{ "Store", "Directory", CONFIG_PATH, AT(store_directory), "/var/lib/berth/agent",
+	  "Where it is kept: a directory of berthd's own." },
+
 	{ "Telemetry", "SampleInterval", CONFIG_DURATION_MS, AT(sample_interval_ms), "1s",
 	  "How often each container is sampled when no reader asks for a shorter interval.",
 	  .min = 100, .max = 60000 },

@@ -32,6 +32,9 @@ struct settings {
 	uint64_t max_workloads;
 	/* [Events] */
 	uint64_t keep_events;
+	/* [Store] */
+	bool store_durable;
+	char *store_directory;
 	/* [Telemetry] */
 	uint64_t sample_interval_ms;
 	/* [Log] */

@@ -1,18 +1,20 @@
 /*
- * Where the engine's promises are kept: the intent before a workload runs, every transition before a
- * watcher hears of it, and the fences for ever.
+ * Where the engine's promises are kept: the intent before a workload runs, its life, every transition
+ * before a watcher hears of it, and the fences for ever.
  *
- * This is a seam. store_memory_new() keeps nothing beyond the process: after a restart of berthd the
- * engine knows no workload, and what still runs is stopped as unknown. A durable store implements the
- * same operations, commits off the event loop, and answers when it is on disk; the engine already
- * waits for those answers: a container's gate opens by that of its intent, and events are told by
- * theirs.
+ * store_memory_new() keeps nothing beyond the process: for hosts that want it so, and tests.
+ * store_sqlite_new() is durable. Writes are collected until submit(); what was put between two submits
+ * is kept as a whole or not at all.
+ *
+ * A store never ends the agent: what cannot be written is answered as failed, @failure says why as long
+ * as that is so, and when the disk takes writes again the engine is asked to put everything once more.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <systemd/sd-event.h>
 
 #include "proto/err.h"
 
@@ -29,40 +31,70 @@ struct store_intent {
 	bool stop; /* it is to end, and stay so */
 };
 
-/* Told when a write is durable (@err NULL) or failed, perhaps before the operation returns; writes are
- * answered in the order they were given. */
+/* Told when a write is durable (@err NULL) or failed, perhaps before the operation returns; durable
+ * writes are answered in the order they were given. @call may be NULL: nobody wants to know. */
 struct store_done {
 	void (*call)(void *userdata, uint64_t ticket, const struct err *err);
 	void *userdata;
 	uint64_t ticket; /* the writer's own */
 };
 
-/* What was kept, once for each, before `load` returns. */
+/* What was kept, before `load` returns: events by their sequence, then intents, then lives. Each returns
+ * 0, or a negative errno that ends the load. */
 struct store_visitor {
 	int (*epoch)(void *userdata, uint64_t epoch);
 	int (*generation)(void *userdata, const char *id, uint64_t generation);
+	int (*node)(void *userdata, const uint8_t *bytes, size_t n);
+	int (*intent)(void *userdata, const struct store_intent *intent);
+	int (*life)(void *userdata, const char *id, const uint8_t *bytes, size_t n);
+	int (*event)(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n);
 	void *userdata;
 };
 
 struct store_ops {
 	void (*put_intent)(struct store *store, const struct store_intent *intent,
 			   const struct store_done *done);
+	/* berth.agent.v1.Life of @id. */
+	void (*put_life)(struct store *store, const char *id, const uint8_t *bytes, size_t n,
+			 const struct store_done *done);
 	/* A transition, berth.v1.Event; those with `exit` are terminal records. */
-	void (*put_event)(struct store *store, const uint8_t *event, size_t event_bytes,
+	void (*put_event)(struct store *store, uint64_t sequence, const uint8_t *bytes, size_t n,
 			  const struct store_done *done);
 	/* The highest epoch seen. */
 	void (*put_epoch)(struct store *store, uint64_t epoch, const struct store_done *done);
 	/* Forget @id but for its highest generation. */
 	void (*put_tombstone)(struct store *store, const char *id, uint64_t generation,
 			      const struct store_done *done);
-	/* Returns 0, what a visitor's function returned, or a negative errno with @err. */
+	/* berth.agent.v1.Node. */
+	void (*put_node)(struct store *store, const uint8_t *bytes, size_t n,
+			 const struct store_done *done);
+	/* Writes nothing: answered when all that was put before it is durable. */
+	void (*put_barrier)(struct store *store, const struct store_done *done);
+	/* Hand over what was put: together, or not at all. */
+	void (*submit)(struct store *store);
+	/* Before the first put. Returns 0, what a visitor's function returned, or a negative errno with
+	 * @err. */
 	int (*load)(struct store *store, const struct store_visitor *visitor, struct err *err);
+	/* Waits until what was submitted is written; nobody is told any more. */
 	void (*free)(struct store *store);
 };
+
+#define STORE_SENTENCE_MAX 512
 
 /* Embedded first in what implements it. */
 struct store {
 	const struct store_ops *ops;
+	/* Sentences for an operator, "" where there is nothing to say. */
+	char failure[STORE_SENTENCE_MAX]; /* writes fail: why; cleared when they succeed again */
+	char damage[STORE_SENTENCE_MAX];  /* what was kept is lost, wholly or in part */
+	/* It does not know all that the host was asked for: a new file, or a damaged one. Set by load. */
+	bool fresh;
+	/* What is kept could not be read at the start. When @failure is gone it can: start anew. */
+	bool unread;
+	/* The disk takes writes again, but what failed meanwhile is missing: put everything. May be
+	 * NULL. */
+	void (*recovered)(void *userdata);
+	void *userdata;
 };
 
 static inline void store_free(struct store *store)
@@ -73,3 +105,24 @@ static inline void store_free(struct store *store)
 
 /* In memory: every write is answered at once. NULL without memory. */
 struct store *store_memory_new(void);
+
+struct store_sqlite_config {
+	const char *directory; /* it must be there; the store's files in it are 0600 */
+	uint64_t events_max;   /* older ones are dropped; 0: 16384 */
+	uint64_t retry_ms;     /* after a failure; 0: 1000 */
+	size_t queue_max;      /* bytes that may wait for the disk; 0: 64 MiB */
+};
+
+/*
+ * A store in <directory>/agent.db, with a writer thread of its own: all that is submitted while a commit
+ * runs goes into the next one, so that neither the loop nor another launch waits for a slow disk. What
+ * is answered comes by @event.
+ *
+ * A file that is damaged is renamed to agent.db.damaged-<time>, what can still be read of it is taken
+ * over, and store->damage says so. A disk that cannot be written, or a directory that is not there, is no
+ * failure here: store->failure says so, and it is tried again and again.
+ * Returns 0, or a negative errno with @err: without memory or threads, or where another process has the
+ * file open.
+ */
+int store_sqlite_new(sd_event *event, const struct store_sqlite_config *config,
+		     struct store **ret_store, struct err *err);

@@ -62,7 +62,12 @@ bool command_finds(struct command *command, const char *id, struct workload **re
 	uint64_t generation = command->fence->generation;
 	int r = 0;
 
-	if (!workload)
+	if (!workload && inventory_end_stray(command->engine, id))
+		r = err_set(
+			&command->err, ERR_UNAVAILABLE, EAGAIN,
+			"workload %s was lost with the agent's store, and ran on: it is removed now",
+			id);
+	else if (!workload)
 		r = err_set(&command->err, ERR_NOT_FOUND, ENOENT, "no workload %s on this host",
 			    id);
 	else if (generation < workload->generation)

@@ -152,30 +152,54 @@ static void map_page(struct container *container, int page_fd)
 		container->page = page;
 }
 
+static int add_step(struct container *container, const char *name, uint64_t ns)
+{
+	struct arena *arena = container->launch;
+	Berth__V1__StepTime *step = arena_message(arena, &berth__v1__step_time__descriptor);
+	char *copy = arena_strdup(arena, name);
+
+	if (!step || !copy)
+		return -ENOMEM;
+	step->step = copy;
+	step->ns = ns;
+	return arena_append(arena, &container->steps, &container->n_steps, step);
+}
+
+static void add_warnings(struct container *container, char *const *warnings, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (arena_append(container->launch, &container->warnings, &container->n_warnings,
+				 arena_strdup(container->launch, warnings[i])) < 0)
+			return;
+}
+
+static bool begin_launch(struct container *container)
+{
+	container->launch = malloc(sizeof(*container->launch));
+	if (container->launch)
+		arena_init(container->launch, LAUNCH_ARENA_BYTES);
+	return container->launch;
+}
+
 static void keep_launch(struct container *container, const Berth__Sandbox__V1__Started *fact)
 {
-	struct arena *arena = malloc(sizeof(*arena));
-
-	if (!arena)
+	if (!begin_launch(container))
 		return;
-	arena_init(arena, LAUNCH_ARENA_BYTES);
-	container->launch = arena;
-	for (size_t i = 0; i < fact->n_steps; i++) {
-		Berth__V1__StepTime *step = arena_message(arena, &berth__v1__step_time__descriptor);
+	for (size_t i = 0; i < fact->n_steps; i++)
+		if (add_step(container, fact->steps[i]->step, fact->steps[i]->ns) < 0)
+			return;
+	add_warnings(container, fact->warnings, fact->n_warnings);
+}
 
-		if (arena_append(arena, &container->steps, &container->n_steps, step) < 0)
+void container_keep_launch(struct container *container, const Berth__V1__ContainerStatus *status)
+{
+	if ((!status->n_launch_steps && !status->n_warnings) || !begin_launch(container))
+		return;
+	for (size_t i = 0; i < status->n_launch_steps; i++)
+		if (add_step(container, status->launch_steps[i]->step,
+			     status->launch_steps[i]->ns) < 0)
 			return;
-		step->step = arena_strdup(arena, fact->steps[i]->step);
-		step->ns = fact->steps[i]->ns;
-		if (!step->step) {
-			container->n_steps--;
-			return;
-		}
-	}
-	for (size_t i = 0; i < fact->n_warnings; i++)
-		if (arena_append(arena, &container->warnings, &container->n_warnings,
-				 arena_strdup(arena, fact->warnings[i])) < 0)
-			return;
+	add_warnings(container, status->warnings, status->n_warnings);
 }
 
 static void tell_started(struct container *container, const Berth__Sandbox__V1__Started *fact,
@@ -215,8 +239,10 @@ void container_took_started(struct container *container, const Berth__Sandbox__V
 	container->started_wall_ns = fact->started_wall_ns;
 	container->started_boot_ns = fact->started_boot_ns;
 	map_page(container, n_fds > 0 ? fds[0] : -1);
-	drop_launch(container);
-	keep_launch(container, fact);
+	if (!again || fact->n_steps) { /* told again it has no steps */
+		drop_launch(container);
+		keep_launch(container, fact);
+	}
 	tell_started(container, fact, fds, n_fds);
 	if (again)
 		return;
@@ -304,7 +330,8 @@ void container_took_exited(struct container *container, const Berth__Sandbox__V1
 	container->log_bytes = fact->log_bytes;
 	container->log_dropped_bytes = fact->log_dropped_bytes;
 	close_record(container);
-	(void)request_remove_container(container, NULL);
+	workload_keep(container->workload);
+	release_container(container, container->attempt);
 	hand_on(container);
 }
 
@@ -316,6 +343,23 @@ void container_took_failed(struct container *container, const struct err *failur
 	set_ended(container, record_of_failed_start(container, failure, step));
 	close_record(container);
 	hand_on(container);
+}
+
+void container_rebooted(struct container *container, const char *why)
+{
+	struct record *record = record_of_unknown(container, why);
+
+	if (record)
+		record->message->reason = REASON(HOST_REBOOTED);
+	set_ended(container, record);
+	close_record(container);
+}
+
+void container_take_attempt(struct container *container, uint32_t attempt)
+{
+	container_reset(container);
+	container->attempt = attempt;
+	container->phase = CONTAINER_LAUNCHING;
 }
 
 void container_forgotten(struct container *container, const char *why)

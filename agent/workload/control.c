@@ -45,10 +45,8 @@ static void stop(struct command *command, const Berth__V1__StopRequest *request)
 	command->waiter->generation = workload->generation;
 	stop_workload(workload, REASON(STOP_REQUESTED),
 		      request->_grace_ms_case ? (int64_t)request->grace_ms : -1, "asked to stop");
-	if (request->no_wait)
-		engine_accept(command->waiter, workload, false);
-	else
-		engine_wait(workload, command->waiter, UNTIL_ENDED, false);
+	engine_wait(workload, command->waiter, request->no_wait ? UNTIL_DURABLE : UNTIL_ENDED,
+		    false);
 }
 
 void engine_stop(struct engine *engine, const Berth__V1__StopRequest *request,

@@ -77,6 +77,7 @@ static void begin_band(struct engine *engine, Berth__V1__PriorityBand band)
 static void end_drain(struct engine *engine)
 {
 	engine->drain.active = false;
+	engine->drain.deadline_boot_ns = 0;
 	timer_disarm(&engine->timers, &engine->drain.timer);
 }
 
@@ -137,6 +138,18 @@ static void begin_drain(struct engine *engine, uint64_t deadline_ms)
 	drain_advance(engine);
 }
 
+void drain_resume(struct engine *engine)
+{
+	struct drain *drain = &engine->drain;
+	uint64_t now = timer_boot_ns(&engine->timers);
+
+	if (!drain->deadline_boot_ns || drain->active || engine->schedulable)
+		return;
+	begin_drain(engine, drain->deadline_boot_ns > now
+				    ? (drain->deadline_boot_ns - now) / NS_PER_MS
+				    : 0);
+}
+
 static void set_schedulable(struct engine *engine, const Berth__V1__SetSchedulableRequest *request)
 {
 	bool was = engine->schedulable;
@@ -150,6 +163,7 @@ static void set_schedulable(struct engine *engine, const Berth__V1__SetSchedulab
 		if (!was)
 			node_event(engine, REASON(NODE_SCHEDULABLE),
 				   "this host takes workloads again");
+		engine_keep_node(engine);
 		return;
 	}
 	node_event(engine, REASON(NODE_DRAINING),
@@ -157,6 +171,7 @@ static void set_schedulable(struct engine *engine, const Berth__V1__SetSchedulab
 					  : "this host takes no new workloads");
 	if (request->drain_deadline_ms)
 		begin_drain(engine, request->drain_deadline_ms);
+	engine_keep_node(engine);
 }
 
 void engine_set_schedulable(struct engine *engine, const Berth__V1__SetSchedulableRequest *request,
@@ -177,7 +192,7 @@ void engine_set_schedulable(struct engine *engine, const Berth__V1__SetSchedulab
 				       "only with schedulable = false");
 	if (command_passes(&command)) {
 		set_schedulable(engine, request);
-		engine_accept(waiter, NULL, false);
+		engine_accept_when_durable(engine, waiter);
 	}
 	command_end(&command);
 }

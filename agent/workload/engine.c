@@ -57,11 +57,41 @@ void engine_accept(struct engine_waiter *waiter, const struct workload *workload
 	answer(waiter, 0, &fine, &none, workload, already_applied);
 }
 
+static void on_node_durable(void *userdata, uint64_t ticket, const struct err *err)
+{
+	struct engine *engine = userdata;
+	struct engine_waiter *waiter;
+	struct engine_waiter *next;
+
+	engine_enter(engine);
+	for (waiter = LIST_FIRST(&engine->node_waiters); waiter; waiter = next) {
+		next = LIST_NEXT(waiter, link);
+		if (waiter->generation > ticket)
+			continue;
+		engine_accept(waiter, NULL, false);
+		next = LIST_FIRST(&engine->node_waiters); /* `done` may have changed the list */
+	}
+	engine_leave(engine);
+}
+
+void engine_accept_when_durable(struct engine *engine, struct engine_waiter *waiter)
+{
+	const struct store_done done = { .call = on_node_durable,
+					 .userdata = engine,
+					 .ticket = ++engine->last_serial };
+
+	waiter->generation = done.ticket;
+	waiter->linked = true;
+	LIST_INSERT_HEAD(&engine->node_waiters, waiter, link);
+	engine->store->ops->put_barrier(engine->store, &done);
+}
+
 /* Whether what @waiter waits for is so; or can no longer become so: then *ret_reason says why. */
 static bool is_due(const struct workload *workload, const struct engine_waiter *waiter,
 		   const char **ret_reason)
 {
-	bool ended = workload_is_ended(workload);
+	/* An end is told when its record is durable. */
+	bool ended = workload_is_ended(workload) && workload->life_answered;
 
 	*ret_reason = NULL;
 	switch (waiter->until) {
@@ -82,7 +112,8 @@ static bool is_due(const struct workload *workload, const struct engine_waiter *
 		return ended || workload->state == STATE(RUNNING) ||
 		       workload->state == STATE(BACKOFF) || workload->state == STATE(STUCK);
 	case UNTIL_DURABLE:
-		return workload->durable || ended || workload->generation > waiter->generation;
+		return (workload->intent_answered && workload->life_answered) || ended ||
+		       workload->generation > waiter->generation;
 	case UNTIL_ENDED:
 		return ended || workload->state == STATE(STUCK) ||
 		       workload->generation > waiter->generation;
@@ -173,9 +204,13 @@ void engine_leave(struct engine *engine)
 		engine->depth--;
 		return;
 	}
+	TAILQ_FOREACH(workload, &engine->touched, touched_link)
+	workload_keep(workload);
+	engine->store->ops->submit(engine->store);
 	while ((workload = TAILQ_FIRST(&engine->touched))) {
 		TAILQ_REMOVE(&engine->touched, workload, touched_link);
 		workload->touched = false;
+		workload_keep(workload);
 		answer_waiters(workload);
 	}
 	free_gone(engine);
@@ -185,6 +220,7 @@ void engine_leave(struct engine *engine)
 		engine_leave(engine);
 		return;
 	}
+	engine->store->ops->submit(engine->store);
 	engine->depth--;
 }
 
@@ -358,29 +394,14 @@ static void after_timers(void *userdata)
 	engine_leave(userdata);
 }
 
-static int load_epoch(void *userdata, uint64_t epoch)
+static void on_store_recovered(void *userdata)
 {
 	struct engine *engine = userdata;
 
-	if (epoch > engine->fence.epoch)
-		engine->fence.epoch = epoch;
-	return 0;
-}
-
-static int load_generation(void *userdata, const char *id, uint64_t generation)
-{
-	struct engine *engine = userdata;
-
-	return fence_bury(&engine->fence, id, generation);
-}
-
-static int load(struct engine *engine, struct err *err)
-{
-	const struct store_visitor visitor = { .epoch = load_epoch,
-					       .generation = load_generation,
-					       .userdata = engine };
-
-	return engine->store->ops->load(engine->store, &visitor, err);
+	engine_enter(engine);
+	engine_keep_all(engine);
+	release_again(engine);
+	engine_leave(engine);
 }
 
 static int init(struct engine *engine, sd_event *event, const struct engine_config *config,
@@ -401,7 +422,10 @@ static int init(struct engine *engine, sd_event *event, const struct engine_conf
 	if (events_init(&engine->events, engine->store, config->events_max, config->event_bytes_max,
 			timer_wall_ns(&engine->timers)) < 0)
 		return err_oom(err);
-	return load(engine, err);
+	engine_enter(engine);
+	r = engine_load(engine, err);
+	engine_leave(engine);
+	return r;
 }
 
 int engine_new(sd_event *event, const struct engine_config *config, struct store *store,
@@ -427,6 +451,8 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 		engine_free(engine);
 		return r;
 	}
+	engine->store->recovered = on_store_recovered;
+	engine->store->userdata = engine;
 	inventory_attach(engine);
 	*ret_engine = engine;
 	return 0;
@@ -443,6 +469,8 @@ void engine_free(struct engine *engine)
 	while (!LIST_EMPTY(&engine->operations))
 		operation_free(LIST_FIRST(&engine->operations));
 	inventory_forget_strays(engine);
+	release_forget(engine);
+	engine->store->recovered = NULL;
 	timer_disarm(&engine->timers, &engine->drain.timer);
 	timer_queue_done(&engine->timers);
 	events_done(&engine->events);
@@ -478,5 +506,5 @@ const char *engine_log_dir(const struct engine *engine)
 
 bool engine_is_ready(const struct engine *engine)
 {
-	return engine->ready;
+	return engine->ready && !engine->store->failure[0];
 }

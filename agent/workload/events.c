@@ -64,9 +64,68 @@ static void on_stored(void *userdata, uint64_t ticket, const struct err *err)
 		events->durable = ticket;
 }
 
+static void make_room(struct events *events, size_t n_bytes)
+{
+	while (events->oldest <= events->newest &&
+	       (events->newest - events->oldest + 1 >= events->max ||
+		events->bytes + n_bytes > events->bytes_max))
+		drop_oldest(events);
+}
+
+static void put(struct events *events, uint64_t sequence)
+{
+	const struct store_done done = { .call = on_stored,
+					 .userdata = events,
+					 .ticket = sequence };
+	const struct event_entry *entry = at(events, sequence);
+
+	if (entry->bytes)
+		events->store->ops->put_event(events->store, sequence, entry->bytes, entry->n_bytes,
+					      &done);
+	else
+		on_stored(events, sequence, NULL);
+}
+
+void events_put_again(struct events *events)
+{
+	for (uint64_t s = events->oldest; s <= events->newest; s++)
+		put(events, s);
+}
+
+int events_load(struct events *events, uint64_t sequence, const uint8_t *bytes, size_t n)
+{
+	struct event_entry entry = { .bytes = malloc(n ? n : 1), .n_bytes = n };
+	Berth__V1__Event *event = berth__v1__event__unpack(NULL, n, bytes);
+
+	if (!entry.bytes || !event) {
+		free(entry.bytes);
+		if (event)
+			berth__v1__event__free_unpacked(event, NULL);
+		return entry.bytes ? 0 : -ENOMEM; /* what is no event is left out */
+	}
+	memcpy(entry.bytes, bytes, n);
+	(void)snprintf(entry.id, sizeof(entry.id), "%s", event->workload);
+	berth__v1__event__free_unpacked(event, NULL);
+	if (events->newest == 0 || sequence - events->newest >= events->max) {
+		while (events->oldest <= events->newest)
+			drop_oldest(events);
+		events->oldest = sequence;
+		events->newest = sequence - 1;
+	}
+	while (events->newest + 1 < sequence) { /* a gap */
+		make_room(events, 0);
+		*at(events, ++events->newest) = (struct event_entry){ 0 };
+	}
+	make_room(events, n);
+	events->newest = sequence;
+	events->bytes += n;
+	*at(events, sequence) = entry;
+	events->durable = sequence;
+	return 0;
+}
+
 uint64_t events_append(struct events *events, Berth__V1__Event *event)
 {
-	struct store_done done = { .call = on_stored, .userdata = events };
 	struct event_entry entry = { 0 };
 
 	event->sequence = events->newest + 1;
@@ -78,19 +137,12 @@ uint64_t events_append(struct events *events, Berth__V1__Event *event)
 		entry.n_bytes = 0;
 	(void)snprintf(entry.id, sizeof(entry.id), "%s", event->workload);
 
-	while (events->oldest <= events->newest &&
-	       (events->newest - events->oldest + 1 >= events->max ||
-		events->bytes + entry.n_bytes > events->bytes_max))
-		drop_oldest(events);
+	make_room(events, entry.n_bytes);
 	events->newest++;
 	events->bytes += entry.n_bytes;
 	*at(events, events->newest) = entry;
 
-	done.ticket = events->newest;
-	if (entry.bytes)
-		events->store->ops->put_event(events->store, entry.bytes, entry.n_bytes, &done);
-	else
-		on_stored(events, done.ticket, NULL);
+	put(events, events->newest);
 	return events->newest;
 }
 

@@ -38,6 +38,12 @@ int events_init(struct events *events, struct store *store, size_t max, size_t b
 		uint64_t wall_ns);
 void events_done(struct events *events);
 
+/* An event of before this start, as the store gives them: by their numbers. What is missing between two
+ * counts as missed by who reads it. Returns 0 or -ENOMEM. */
+int events_load(struct events *events, uint64_t sequence, const uint8_t *bytes, size_t n);
+/* Put all that is kept to the store once more, after it failed. */
+void events_put_again(struct events *events);
+
 /* Append @event, whose sequence is set here. Returns the sequence number. An event that finds no
  * memory leaves a gap, which readers count as missed. */
 uint64_t events_append(struct events *events, Berth__V1__Event *event);

@@ -83,6 +83,15 @@ uint64_t fence_tombstone(const struct fence *fence, const char *id)
 	return tombstone ? tombstone->generation : 0;
 }
 
+void fence_put_again(const struct fence *fence, struct store *store)
+{
+	const struct store_done nobody = { 0 };
+	const struct tombstone *tombstone;
+
+	TAILQ_FOREACH(tombstone, &fence->oldest_first, link)
+	store->ops->put_tombstone(store, tombstone->id, tombstone->generation, &nobody);
+}
+
 int fence_bury(struct fence *fence, const char *id, uint64_t generation)
 {
 	struct tombstone *tombstone = find(fence, id);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "agent/store/store.h"
 #include "agent/workload/fault.h"
 #include "berth/v1/node_agent.pb-c.h"
 #include "proto/err.h"
@@ -37,5 +38,7 @@ int fence_stale_generation(const char *id, uint64_t generation, uint64_t highest
 
 /* The highest generation of @id that is gone; 0: none is known. */
 uint64_t fence_tombstone(const struct fence *fence, const char *id);
+/* To the store once more, after it failed. */
+void fence_put_again(const struct fence *fence, struct store *store);
 /* Remember; never lowers. Returns 0 or -ENOMEM. */
 int fence_bury(struct fence *fence, const char *id, uint64_t generation);

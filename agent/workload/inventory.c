@@ -92,6 +92,22 @@ void inventory_stray_exited(struct engine *engine, const char *id, uint64_t inst
 		remove_stray(engine, stray);
 }
 
+bool inventory_end_stray(struct engine *engine, const char *id)
+{
+	struct stray *stray;
+	bool ended = false;
+
+	LIST_FOREACH (stray, &engine->strays, link) {
+		if (!stray->stays || strcmp(stray->id, id) != 0)
+			continue;
+		stray->stays = false;
+		ended = true;
+		engine->strays_removed++;
+		(void)request_kill_workload(engine, stray->id, stray->instance, NULL);
+	}
+	return ended;
+}
+
 static bool is_live(const Berth__Sandbox__V1__KnownContainer *known)
 {
 	return known->state == PAGE_STARTING || known->state == PAGE_RUNNING;
@@ -107,9 +123,14 @@ static void add_stray(struct engine *engine, const Berth__Sandbox__V1__KnownWork
 	(void)snprintf(stray->id, sizeof(stray->id), "%s", known->workload);
 	stray->instance = known->instance;
 	LIST_INSERT_HEAD(&engine->strays, stray, link);
-	engine->strays_removed++;
 	for (size_t i = 0; i < known->n_containers; i++)
 		live |= is_live(known->containers[i]);
+	/* Where the store has lost its memory, not to be known is no reason to end. An id that is
+	 * known has lost nothing. */
+	stray->stays = live && engine->store->fresh && !engine_lookup(engine, stray->id);
+	if (stray->stays)
+		return;
+	engine->strays_removed++;
 	if (live)
 		(void)request_kill_workload(engine, stray->id, stray->instance, NULL);
 	else
@@ -143,10 +164,67 @@ static void compare_container(struct container *container,
 		/* Started comes again by itself. A gate that opened meanwhile: */
 		if (container->phase == CONTAINER_LAUNCHING && container->workload->durable)
 			(void)request_open_gate(container, NULL);
+	} else if (container->phase == CONTAINER_LAUNCHING && container->workload->engine->loaded) {
+		/* An earlier process decided it and died: berth-sandboxd, which remembers what it
+		 * began, never did. */
+		container_reset(container);
 	} else if (container->phase == CONTAINER_LAUNCHING) {
 		container_took_failed(container, &failed, NULL);
 	} else {
 		container_forgotten(container, "berth-sandboxd came back without it");
+	}
+}
+
+/* It was launched, and the process that knew of it died before that was durable: the launch goes on. */
+static void take_attempt(struct container *container,
+			 const Berth__Sandbox__V1__KnownContainer *known)
+{
+	struct workload *workload = container->workload;
+
+	if (known->attempt > workload->attempt) {
+		timer_disarm(&workload->engine->timers, &workload->backoff);
+		for (size_t i = 0; i < workload->n_containers; i++)
+			container_reset(&workload->containers[i]);
+		workload->restarts += known->attempt - workload->attempt;
+		workload->attempt = known->attempt;
+		workload->next_restart_wall_ns = 0;
+		workload_set_state(workload, STATE(STARTING), REASON(RESTARTING),
+				   "starting for the %u. time", workload->attempt);
+	}
+	container_take_attempt(container, known->attempt);
+}
+
+static void take_attempts(struct workload *workload, const Berth__Sandbox__V1__KnownWorkload *known)
+{
+	uint64_t instance = workload->instance;
+
+	for (size_t i = 0; known && i < known->n_containers; i++) {
+		struct container *container = workload_container(workload,
+								 known->containers[i]->container);
+
+		if (!container || known->containers[i]->attempt <= container->attempt ||
+		    container_is_live(container))
+			continue;
+		take_attempt(container, known->containers[i]);
+		compare_container(container, known->containers[i]);
+		if (workload->instance != instance || workload_is_ended(workload))
+			return;
+	}
+}
+
+/* Ends that are on record here, and that berth-sandboxd was not told to forget before a process died. */
+static void release_ended(struct workload *workload, const Berth__Sandbox__V1__KnownWorkload *known)
+{
+	for (size_t i = 0; known && i < known->n_containers; i++) {
+		struct container *container = workload_container(workload,
+								 known->containers[i]->container);
+		uint32_t attempt = known->containers[i]->attempt;
+
+		if (!container || known->containers[i]->state != PAGE_EXITED)
+			continue;
+		if (attempt < container->attempt ||
+		    (attempt == container->attempt && container->phase == CONTAINER_ENDED))
+			release_container(container, attempt);
 	}
 }
 
@@ -157,6 +235,7 @@ static void compare_workload(struct workload *workload,
 	uint64_t instance = workload->instance;
 	uint32_t attempt = workload->attempt;
 
+	release_ended(workload, known);
 	/* An end can begin a new attempt or a new life, whose containers are not in question. */
 	for (size_t i = 0; i < workload->n_containers; i++) {
 		struct container *container = &workload->containers[i];
@@ -167,6 +246,8 @@ static void compare_workload(struct workload *workload,
 		    workload->slot == UINT32_MAX)
 			return;
 	}
+	if (!workload_is_ended(workload))
+		take_attempts(workload, known);
 	if (!known && !workload_is_live(workload))
 		workload->created = false;
 }
@@ -198,6 +279,17 @@ static void compare_missing(struct engine *engine)
 	}
 }
 
+/* What was to follow, where the process died that should have seen to it. */
+static void go_on_after_end(struct workload *workload)
+{
+	if (workload->removing)
+		return;
+	if (workload->successor)
+		workload_succeed(workload);
+	else if (workload->delete_when_ended)
+		workload_remove(workload);
+}
+
 /* What waited for berth-sandboxd goes on. */
 static void go_on(struct engine *engine)
 {
@@ -207,8 +299,14 @@ static void go_on(struct engine *engine)
 		if (!workload)
 			continue;
 		stop_resend(workload);
-		if (workload->state == STATE(PENDING) && !workload->waits_for_room)
-			workload_attempt(workload);
+		if (workload_is_ended(workload))
+			go_on_after_end(workload);
+		else if (workload->state == STATE(PENDING) && workload->no_restart)
+			workload_finish(workload, REASON(STOP_REQUESTED), "asked to stop");
+		else if (workload->state == STATE(PENDING))
+			workload_attempt_if_it_may(workload);
+		else if (workload->ending)
+			stop_advance(workload);
 		else if (workload->state == STATE(BACKOFF) && !workload->backoff.armed)
 			restart_now(workload);
 		else
@@ -230,7 +328,10 @@ static void finish(struct engine *engine)
 		node_event(engine, REASON(SANDBOX_BACK), sentence);
 	}
 	engine->was_ready = true;
+	engine->loaded = false;
 	go_on(engine);
+	drain_resume(engine);
+	engine_start_waiting(engine);
 }
 
 static void on_inventory(void *userdata, const struct sandboxlink_call *call,
@@ -265,6 +366,29 @@ static void on_inventory(void *userdata, const struct sandboxlink_call *call,
 
 /* ---- the listener --------------------------------------------------------------------------------- */
 
+/* Only the host's defaults, which berth-sandboxd has, say what workloads without limits are charged. */
+static void charge_loaded(struct engine *engine)
+{
+	uint64_t memory = host_default_memory(&engine->host);
+
+	for (size_t i = 0; i < engine->n_workloads; i++) {
+		struct workload *workload = engine->by_id[i];
+		struct charge charge;
+
+		if (workload_is_ended(workload))
+			continue;
+		charge = charge_of(workload->spec->message, memory);
+		if (workload->successor) {
+			workload->successor->charge = charge_of(workload->successor->spec->message,
+								memory);
+			charge = charge_max(&charge, &workload->successor->charge);
+		}
+		charge_subtract(&engine->charged, &workload->charge);
+		charge_add(&engine->charged, &charge);
+		workload->charge = charge;
+	}
+}
+
 static void on_up(void *userdata, const Berth__Sandbox__V1__HelloResult *hello)
 {
 	struct engine *engine = userdata;
@@ -272,6 +396,8 @@ static void on_up(void *userdata, const Berth__Sandbox__V1__HelloResult *hello)
 	engine->link_up = true;
 	if (host_take_hello(&engine->host, hello) < 0)
 		return; /* without memory: not ready, and the link tries again when it breaks */
+	if (engine->loaded)
+		charge_loaded(engine);
 	inventory_forget_strays(engine);
 	engine->strays_removed = 0;
 	engine->inventory_round++;

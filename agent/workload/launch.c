@@ -25,6 +25,13 @@ static int refuse_away(struct engine_fault *fault, struct err *err)
 		"berth-sandboxd is not connected: nothing can be launched (see systemctl status berth-sandboxd)");
 }
 
+static int refuse_store(const struct engine *engine, struct engine_fault *fault, struct err *err)
+{
+	fault->reason = FAULT_STORE_FAILED;
+	return err_set(err, ERR_UNAVAILABLE, EIO, "nothing can be launched: %.300s",
+		       engine->store->failure);
+}
+
 /* Against what is known of the id: its last generation, and the spec that it had. */
 static int compare(struct engine *engine, uint64_t generation, struct launch_plan *plan,
 		   struct engine_fault *fault, struct err *err)
@@ -114,6 +121,8 @@ static int check_new(struct engine *engine, const struct charge *promised, struc
 
 	if (!engine->schedulable)
 		return refuse_draining(engine, fault, err);
+	if (engine->store->failure[0])
+		return refuse_store(engine, fault, err);
 	if (!engine->ready)
 		return refuse_away(fault, err);
 	if (inventory_has_stray(engine, id)) {
@@ -233,6 +242,7 @@ static void launch(struct command *command, const Berth__V1__LaunchRequest *requ
 	generation = request->fence->generation;
 	launch_plan(engine, request->spec, generation, NULL, &plan, &command->fault, &command->err);
 	if (plan.verdict == LAUNCH_REFUSED) {
+		(void)inventory_end_stray(engine, request->spec->id);
 		command_refuse(command, plan.r);
 		return;
 	}

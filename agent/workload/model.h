@@ -115,11 +115,17 @@ struct workload {
 	uint64_t running_boot_ns; /* when this attempt reached RUNNING; 0: not yet */
 	uint64_t next_restart_wall_ns;
 	uint32_t host_id_first;
-	uint32_t attempt;  /* of the whole workload, from 1 */
-	uint32_t restarts; /* all */
-	uint32_t tries;    /* since it last ran long enough */
-	bool created;      /* berth-sandboxd has it, or was asked to make it */
-	bool durable;      /* the intent is */
+	uint32_t attempt;     /* of the whole workload, from 1 */
+	uint32_t restarts;    /* all */
+	uint32_t tries;       /* since it last ran long enough */
+	bool created;         /* berth-sandboxd has it, or was asked to make it */
+	bool durable;         /* the intent is */
+	bool intent_answered; /* the last one is durable, or cannot be */
+	/* The last life that was put, and whether it was answered. */
+	uint8_t *kept;
+	size_t kept_bytes;
+	uint64_t life_ticket;
+	bool life_answered;
 	uint64_t intent_ticket;
 	bool waits_for_room; /* accepted, but what goes away still holds the room */
 	bool paused;
@@ -166,6 +172,7 @@ struct stray {
 	LIST_ENTRY(stray) link;
 	char id[64];
 	uint64_t instance;
+	bool stays; /* the store has lost what was kept of it: it runs on until a command names it */
 };
 
 /* Bands are emptied one after the other, the lowest first. */
@@ -214,9 +221,12 @@ struct engine {
 	char unschedulable[SENTENCE_MAX];
 	struct drain drain;
 
+	struct waiter_list node_waiters; /* for what is true of the whole host to be durable */
 	LIST_HEAD(, operation) operations;
 	LIST_HEAD(, engine_session) sessions;
 	LIST_HEAD(, stray) strays;
+	LIST_HEAD(, release) releases;
+	bool loaded; /* workloads of before this start; until the first inventory */
 	TAILQ_HEAD(, workload) touched; /* waiters may be due */
 	TAILQ_HEAD(, workload) gone;    /* to be freed */
 	struct sandboxlink_listener link_listener;
@@ -230,6 +240,8 @@ void engine_refuse(struct engine_waiter *waiter, int r, const struct err *err,
 		   const struct engine_fault *fault);
 void engine_accept(struct engine_waiter *waiter, const struct workload *workload,
 		   bool already_applied);
+/* Accept @waiter once all that was put so far is durable, or cannot be. */
+void engine_accept_when_durable(struct engine *engine, struct engine_waiter *waiter);
 /* Link @waiter to @workload until what it waits for is so. */
 void engine_wait(struct workload *workload, struct engine_waiter *waiter, int until,
 		 bool already_applied);
@@ -316,11 +328,33 @@ int launch_carry_out(struct engine *engine, struct launch_plan *plan, uint64_t g
 		     uint64_t epoch, Berth__V1__Reason reason, struct workload **ret_workload,
 		     struct err *err);
 
+void workload_watch_scheduler(struct workload *workload); /* stop_after_disconnect_ms from now */
+/* PENDING, with room, berth-sandboxd there and nothing of an earlier life in the way: start. */
+void workload_attempt_if_it_may(struct workload *workload);
+
+/* kept.c: what outlives the process */
+/* Put what changed of it, where something did. */
+void workload_keep(struct workload *workload);
+void engine_keep_node(struct engine *engine);
+/* Put everything once more. */
+void engine_keep_all(struct engine *engine);
+int engine_load(struct engine *engine, struct err *err);
+
+/* release.c: berth-sandboxd may forget, once what it told is durable */
+struct release;
+void release_container(struct container *container, uint32_t attempt);
+void release_workload(struct engine *engine, const char *id, uint64_t instance, bool remove_logs,
+		      const struct sandboxlink_call *call);
+bool release_waits(const struct engine *engine, const char *id);
+void release_again(struct engine *engine); /* those that the store had failed */
+void release_forget(struct engine *engine);
+
 /* restart.c */
 bool restart_is_due(const struct workload *workload, Berth__V1__Reason reason);
 void restart_schedule(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
 uint64_t restart_delay_ms(const Berth__V1__RestartPolicy *policy, uint32_t n);
 void restart_now(struct workload *workload);
+void restart_resume(struct workload *workload, uint64_t at_boot_ns);
 
 /* stop.c */
 void stop_advance(struct workload *workload);
@@ -328,10 +362,14 @@ void stop_advance(struct workload *workload);
 void stop_workload(struct workload *workload, Berth__V1__Reason reason, int64_t grace_ms,
 		   const char *sentence);
 void stop_resend(struct workload *workload); /* the link is back */
+/* The kill of @container is due @at_boot_ns: this process has to see to it now. */
+void stop_resume(struct container *container, uint64_t at_boot_ns);
 
 /* container.c */
 void container_launch(struct container *container);
 void container_reset(struct container *container); /* for the next attempt */
+/* The steps and warnings of its launch, as an earlier process was told. */
+void container_keep_launch(struct container *container, const Berth__V1__ContainerStatus *status);
 void container_done(struct container *container);
 void container_took_started(struct container *container, const Berth__Sandbox__V1__Started *fact,
 			    int *fds, size_t n_fds);
@@ -339,6 +377,9 @@ void container_took_failed(struct container *container, const struct err *failur
 			   const char *step);
 void container_took_exited(struct container *container, const Berth__Sandbox__V1__Exited *fact);
 void container_forgotten(struct container *container, const char *why);
+void container_rebooted(struct container *container, const char *why);
+/* It was launched as @attempt, which was not known. */
+void container_take_attempt(struct container *container, uint32_t attempt);
 bool container_is_live(const struct container *container);
 uint64_t container_memory_limit(const struct container *container);
 const char *container_role_name(const struct container *container);
@@ -359,7 +400,8 @@ int request_freeze(struct workload *workload, bool frozen, const struct sandboxl
 int request_update_limits(struct workload *workload, const char *container, uint32_t attempt,
 			  const Berth__V1__Resources *change, const struct sandboxlink_call *call,
 			  struct err *err);
-int request_remove_container(struct container *container, struct err *err);
+int request_remove_container(struct engine *engine, const char *id, uint64_t instance,
+			     const char *container, uint32_t attempt, struct err *err);
 int request_remove_workload(struct engine *engine, const char *id, uint64_t instance,
 			    bool remove_logs, const struct sandboxlink_call *call, struct err *err);
 int request_inventory(struct engine *engine, const char *after, const struct sandboxlink_call *call,
@@ -379,6 +421,8 @@ void operation_free(struct operation *op);
 
 /* drain.c */
 void drain_advance(struct engine *engine);
+/* A drain of before this start goes on. */
+void drain_resume(struct engine *engine);
 
 /* fact.c and inventory.c: the listener of the link */
 void fact_arrived(struct engine *engine, const Berth__Sandbox__V1__Fact *fact, int *fds,
@@ -386,6 +430,8 @@ void fact_arrived(struct engine *engine, const Berth__Sandbox__V1__Fact *fact, i
 void inventory_attach(struct engine *engine);
 void inventory_forget_strays(struct engine *engine);
 bool inventory_has_stray(const struct engine *engine, const char *id);
+/* One that stays goes now; returns whether there was one. */
+bool inventory_end_stray(struct engine *engine, const char *id);
 void inventory_stray_exited(struct engine *engine, const char *id, uint64_t instance);
 
 /* session.c */

@@ -121,6 +121,31 @@ static int add_stuck_warnings(const struct engine *engine, struct arena *arena,
 	return 0;
 }
 
+static int add_store_warnings(const struct engine *engine, struct arena *arena,
+			      Berth__V1__Node *ret)
+{
+	const struct store *store = engine->store;
+	const struct stray *stray;
+
+	if (store->failure[0] &&
+	    arena_append(arena, &ret->warnings, &ret->n_warnings,
+			 arena_printf(arena, "nothing can be launched: %s", store->failure)) < 0)
+		return -ENOMEM;
+	if (store->damage[0] &&
+	    arena_append(arena, &ret->warnings, &ret->n_warnings, (char *)store->damage) < 0)
+		return -ENOMEM;
+	LIST_FOREACH (stray, &engine->strays, link)
+		if (stray->stays &&
+		    arena_append(
+			    arena, &ret->warnings, &ret->n_warnings,
+			    arena_printf(
+				    arena,
+				    "workload %s runs, but what was asked for it is lost: stop, delete or launch it to have it removed",
+				    stray->id)) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
 int engine_fill_node(struct engine *engine, struct arena *arena, Berth__V1__Node *ret)
 {
 	const struct engine_listener *listener = engine->listener;
@@ -144,5 +169,6 @@ int engine_fill_node(struct engine *engine, struct arena *arena, Berth__V1__Node
 		ret->usage = listener->node_usage(listener->userdata, arena);
 	if (fill_resources(engine, arena, ret) < 0 || fill_sandbox(engine, arena, ret) < 0)
 		return -ENOMEM;
-	return add_stuck_warnings(engine, arena, ret);
+	return add_store_warnings(engine, arena, ret) < 0 ? -ENOMEM
+							  : add_stuck_warnings(engine, arena, ret);
 }

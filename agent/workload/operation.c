@@ -48,9 +48,11 @@ static void settle(struct engine *engine, struct operation *op, const struct err
 			      "the workload ended before it was done");
 	op->finish(engine, op, workload);
 	waiter = LIST_FIRST(&op->waiters);
-	if (waiter && op->err.kind == ERR_NONE)
-		engine_accept(waiter, workload, false);
-	else if (waiter)
+	if (waiter && op->err.kind == ERR_NONE) {
+		/* It is done; it is answered when it would outlive us. */
+		LIST_REMOVE(waiter, link);
+		engine_wait(workload, waiter, UNTIL_DURABLE, false);
+	} else if (waiter)
 		engine_refuse(waiter, op->err.errnum > 0 ? -op->err.errnum : -EIO, &op->err, NULL);
 	operation_free(op);
 }

@@ -346,16 +346,21 @@ int request_update_limits(struct workload *workload, const char *container, uint
 	return r;
 }
 
-int request_remove_container(struct container *container, struct err *err)
+int request_remove_container(struct engine *engine, const char *id, uint64_t instance,
+			     const char *container, uint32_t attempt, struct err *err)
 {
 	Berth__Sandbox__V1__Request request = BERTH__SANDBOX__V1__REQUEST__INIT;
 	Berth__Sandbox__V1__RemoveContainer message = BERTH__SANDBOX__V1__REMOVE_CONTAINER__INIT;
-	Berth__Sandbox__V1__ContainerRef ref = ref_of(container);
+	Berth__Sandbox__V1__ContainerRef ref = BERTH__SANDBOX__V1__CONTAINER_REF__INIT;
 
+	ref.workload = (char *)id;
+	ref.instance = instance;
+	ref.container = (char *)container;
+	ref.attempt = attempt;
 	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_REMOVE_CONTAINER;
 	request.remove_container = &message;
 	message.ref = &ref;
-	return send(container->workload->engine, &request, NULL, err);
+	return send(engine, &request, NULL, err);
 }
 
 int request_remove_workload(struct engine *engine, const char *id, uint64_t instance,

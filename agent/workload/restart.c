@@ -38,6 +38,15 @@ static void on_backoff_over(struct timer *timer)
 	restart_now((struct workload *)((char *)timer - offsetof(struct workload, backoff)));
 }
 
+void restart_resume(struct workload *workload, uint64_t at_boot_ns)
+{
+	struct timer_queue *timers = &workload->engine->timers;
+	uint64_t now = timer_boot_ns(timers);
+
+	timer_arm(timers, &workload->backoff, at_boot_ns > now ? at_boot_ns - now : 0,
+		  on_backoff_over);
+}
+
 void restart_schedule(struct workload *workload, Berth__V1__Reason reason, const char *sentence)
 {
 	const Berth__V1__RestartPolicy *policy = workload->spec->message->restart;

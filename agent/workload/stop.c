@@ -147,6 +147,15 @@ void stop_workload(struct workload *workload, Berth__V1__Reason reason, int64_t 
 		workload_finish(workload, reason, sentence);
 }
 
+void stop_resume(struct container *container, uint64_t at_boot_ns)
+{
+	struct timer_queue *timers = &container->workload->engine->timers;
+	uint64_t now = timer_boot_ns(timers);
+
+	timer_arm(timers, &container->grace, at_boot_ns > now ? at_boot_ns - now : 0,
+		  on_grace_over);
+}
+
 void stop_resend(struct workload *workload)
 {
 	for (size_t i = 0; i < workload->n_containers; i++) {

@@ -218,6 +218,7 @@ void workload_free(struct workload *workload)
 	if (workload->successor)
 		spec_free(workload->successor->spec);
 	free(workload->successor);
+	free(workload->kept);
 	free(workload);
 }
 
@@ -246,10 +247,11 @@ static void on_intent_stored(void *userdata, uint64_t ticket, const struct err *
 	if (!workload || workload->intent_ticket != ticket)
 		return; /* a later intent is on its way, or all is over */
 	engine_enter(engine);
+	workload->intent_answered = true;
+	workload_touch(workload);
 	if (!err) {
 		workload->durable = true;
 		open_gates(workload);
-		workload_touch(workload);
 	} else if (!workload->no_restart) {
 		workload->no_restart = true;
 		workload->grace_override_ms = 0;
@@ -277,6 +279,7 @@ void workload_put_intent(struct workload *workload, bool stop)
 
 	intent.spec = bytes;
 	workload->intent_ticket = done.ticket;
+	workload->intent_answered = false;
 	if (bytes)
 		engine->store->ops->put_intent(engine->store, &intent, &done);
 	else
@@ -320,8 +323,6 @@ static int create(struct workload *workload, struct err *err)
 
 void workload_attempt(struct workload *workload)
 {
-	struct err err = { 0 };
-
 	for (size_t i = 0; i < workload->n_containers; i++)
 		container_reset(&workload->containers[i]);
 	workload->attempt++;
@@ -335,10 +336,6 @@ void workload_attempt(struct workload *workload)
 	else
 		workload_set_state(workload, STATE(STARTING), REASON(RESTARTING),
 				   "starting for the %u. time", workload->attempt);
-	if (!workload->created && create(workload, &err) < 0) {
-		workload_end(workload, REASON(HOST_FAILURE), "cannot be made: %s", err.text);
-		return;
-	}
 	workload_advance(workload);
 }
 
@@ -358,21 +355,32 @@ static void on_disconnect(struct timer *timer)
 		      "no scheduler was heard of for the time that the spec allows");
 }
 
-void workload_begin(struct workload *workload)
+void workload_watch_scheduler(struct workload *workload)
 {
-	struct engine *engine = workload->engine;
 	uint64_t limit_ms = workload->spec->message->stop_after_disconnect_ms;
 
+	if (limit_ms)
+		timer_arm(&workload->engine->timers, &workload->disconnect,
+			  limit_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : limit_ms * NS_PER_MS,
+			  on_disconnect);
+}
+
+void workload_attempt_if_it_may(struct workload *workload)
+{
+	/* berth-sandboxd knows a workload by its id: the old life goes first. */
+	if (workload->state == STATE(PENDING) && !workload->waits_for_room &&
+	    workload->engine->ready && !release_waits(workload->engine, workload->id))
+		workload_attempt(workload);
+}
+
+void workload_begin(struct workload *workload)
+{
 	workload_set_state(workload, STATE(PENDING), REASON(ACCEPTED), "%s",
 			   workload->waits_for_room ? "accepted; waits until others are gone"
 						    : "accepted");
 	workload_put_intent(workload, false);
-	if (limit_ms)
-		timer_arm(&engine->timers, &workload->disconnect,
-			  limit_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : limit_ms * NS_PER_MS,
-			  on_disconnect);
-	if (workload->state == STATE(PENDING) && !workload->waits_for_room && engine->ready)
-		workload_attempt(workload);
+	workload_watch_scheduler(workload);
+	workload_attempt_if_it_may(workload);
 }
 
 /* Launch the containers of @role; returns whether what comes after them may start. With @one_by_one a
@@ -404,8 +412,16 @@ static bool start_role(struct workload *workload, Berth__V1__ContainerRole role,
 void workload_advance(struct workload *workload)
 {
 	struct engine *engine = workload->engine;
+	struct err err = { 0 };
 
-	if (workload->state != STATE(STARTING) || workload->ending || !engine->ready)
+	if (workload->state != STATE(STARTING) || workload->ending)
+		return;
+	/* A first attempt begins with it; one that was decided by an earlier process may lack it. */
+	if (!workload->created && create(workload, &err) < 0) {
+		workload_end(workload, REASON(HOST_FAILURE), "cannot be made: %s", err.text);
+		return;
+	}
+	if (!engine->ready)
 		return;
 	if (!start_role(workload, ROLE(INIT), true, CONTAINER_ENDED) ||
 	    !start_role(workload, ROLE(SIDECAR), true, CONTAINER_RUNNING) ||
@@ -478,8 +494,7 @@ void workload_finish(struct workload *workload, Berth__V1__Reason reason, const 
 	timer_disarm(&engine->timers, &workload->backoff);
 	timer_disarm(&engine->timers, &workload->disconnect);
 	if (workload->created)
-		(void)request_remove_workload(engine, workload->id, workload->instance, false, NULL,
-					      NULL); /* the next inventory finds what is left */
+		release_workload(engine, workload->id, workload->instance, false, NULL);
 	workload->created = false;
 	workload->waits_for_room = false;
 	uncharge(workload);
@@ -549,12 +564,15 @@ void workload_bury(struct engine *engine, const char *id, uint64_t generation)
 	engine->store->ops->put_tombstone(engine->store, id, generation, &done);
 }
 
+static uint64_t highest_generation(const struct workload *workload)
+{
+	return workload->generation > workload->stopped_generation ? workload->generation
+								   : workload->stopped_generation;
+}
+
 static void gone(struct workload *workload)
 {
 	struct engine *engine = workload->engine;
-	uint64_t highest = workload->generation > workload->stopped_generation
-				   ? workload->generation
-				   : workload->stopped_generation;
 
 	workload->removing = false;
 	if (workload->successor) {
@@ -563,7 +581,7 @@ static void gone(struct workload *workload)
 	}
 	workload_event(workload, NULL, REASON(DELETED), NULL, "deleted");
 	tell_life_over(workload);
-	workload_bury(engine, workload->id, highest);
+	workload_bury(engine, workload->id, highest_generation(workload));
 	engine_drop_workload(engine, workload);
 }
 
@@ -592,9 +610,9 @@ void workload_remove(struct workload *workload)
 	if (workload->removing)
 		return;
 	workload->removing = true;
-	if (request_remove_workload(engine, workload->id, workload->instance, true, &call, NULL) <
-	    0)
-		gone(workload);
+	if (!workload->successor)
+		workload_bury(engine, workload->id, highest_generation(workload));
+	release_workload(engine, workload->id, workload->instance, true, &call);
 }
 
 void workload_delete(struct workload *workload, Berth__V1__Reason reason, const char *sentence)
@@ -621,7 +639,6 @@ void engine_start_waiting(struct engine *engine)
 		if (charge_fits(&workload->charge, &others, &all, NULL, NULL) < 0)
 			continue;
 		workload->waits_for_room = false;
-		if (engine->ready)
-			workload_attempt(workload);
+		workload_attempt_if_it_may(workload);
 	}
 }

@@ -18,61 +18,6 @@ static uint64_t wall_ns(void *userdata)
 	return ((struct player *)userdata)->wall_ns;
 }
 
-/* ---- the store ------------------------------------------------------------------------------------ */
-
-static struct player *of_store(struct store *store)
-{
-	return (struct player *)((char *)store - offsetof(struct player, store));
-}
-
-static void put_intent(struct store *store, const struct store_intent *intent,
-		       const struct store_done *done)
-{
-	struct player *player = of_store(store);
-
-	assert_true(intent->spec_bytes > 0);
-	if (player->store_waits)
-		player->waiting[player->n_waiting++] = *done;
-	else
-		done->call(done->userdata, done->ticket, NULL);
-}
-
-static void put_event(struct store *store, const uint8_t *event, size_t n,
-		      const struct store_done *done)
-{
-	done->call(done->userdata, done->ticket, NULL);
-}
-
-static void put_epoch(struct store *store, uint64_t epoch, const struct store_done *done)
-{
-	done->call(done->userdata, done->ticket, NULL);
-}
-
-static void put_tombstone(struct store *store, const char *id, uint64_t generation,
-			  const struct store_done *done)
-{
-	done->call(done->userdata, done->ticket, NULL);
-}
-
-static int load(struct store *store, const struct store_visitor *visitor, struct err *err)
-{
-	return 0;
-}
-
-static const struct store_ops store_ops = { .put_intent = put_intent,
-					    .put_event = put_event,
-					    .put_epoch = put_epoch,
-					    .put_tombstone = put_tombstone,
-					    .load = load };
-
-void player_store_commit(struct player *player, const struct err *err)
-{
-	for (size_t i = 0; i < player->n_waiting; i++)
-		player->waiting[i].call(player->waiting[i].userdata, player->waiting[i].ticket,
-					err);
-	player->n_waiting = 0;
-}
-
 /* ---- the link ------------------------------------------------------------------------------------- */
 
 static int link_send(struct sandboxlink *link, Berth__Sandbox__V1__Request *request,
@@ -497,34 +442,55 @@ Berth__V1__Reason player_reason(struct player *player, const char *id)
 
 /* ---- new and free --------------------------------------------------------------------------------- */
 
+static void start(struct player *player)
+{
+	const struct engine_config config = { .events_max = player->events_max,
+					      .clock = &player->clock,
+					      .capacity = player->capacity };
+	struct err err = { 0 };
+
+	assert_int_equal(engine_new(NULL, &config, &player->store.store, &player->link,
+				    &player->engine, &err),
+			 0);
+}
+
 struct player *player_new(const struct engine_resources *capacity, size_t events_max)
 {
 	struct player *player = calloc(1, sizeof(*player));
-	struct engine_config config = { .events_max = events_max };
-	struct err err = { 0 };
 
 	assert_non_null(player);
 	player->link.ops = &link_ops;
-	player->store.ops = &store_ops;
+	played_store_init(&player->store);
 	player->boot_ns = 1000000000000;
 	player->wall_ns = 1700000000000000000;
 	player->clock =
 		(struct engine_clock){ .boot_ns = boot_ns, .wall_ns = wall_ns, .userdata = player };
 	berth__sandbox__v1__inventory_result__init(&player->inventory);
 	arena_init(&player->arena, 64 << 20);
-	config.clock = &player->clock;
-	config.capacity = capacity ? *capacity
-				   : (struct engine_resources){ .cpu_millis = 64000,
-								.memory_bytes = 64ULL << 30,
-								.pids = 1000000 };
-	assert_int_equal(
-		engine_new(NULL, &config, &player->store, &player->link, &player->engine, &err), 0);
+	player->events_max = events_max;
+	player->capacity = capacity ? *capacity
+				    : (struct engine_resources){ .cpu_millis = 64000,
+								 .memory_bytes = 64ULL << 30,
+								 .pids = 1000000 };
+	start(player);
 	return player;
+}
+
+void player_restart(struct player *player)
+{
+	engine_free(player->engine);
+	played_store_crash(&player->store);
+	player->up = false;
+	for (size_t i = 0; i < player->n_requests; i++)
+		player->requests[i].answered = true; /* to nobody */
+	player_skip(player);
+	start(player);
 }
 
 void player_free(struct player *player)
 {
 	engine_free(player->engine);
+	played_store_done(&player->store);
 	for (size_t i = 0; i < player->n_requests; i++)
 		berth__sandbox__v1__request__free_unpacked(player->requests[i].message, NULL);
 	arena_done(&player->arena);

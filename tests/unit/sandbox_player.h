@@ -14,6 +14,7 @@
 #include "agent/sandboxlink/sandboxlink.h"
 #include "agent/store/store.h"
 #include "agent/workload/engine.h"
+#include "played_store.h"
 
 #define PLAYED_MAX 8192
 
@@ -42,15 +43,14 @@ struct outcome {
 
 struct player {
 	struct sandboxlink link; /* first */
-	struct store store;
+	struct played_store store;
 	struct engine *engine;
 	struct engine_clock clock;
 	uint64_t boot_ns;
 	uint64_t wall_ns;
 	bool up;
-	bool store_waits; /* intents are answered by player_store_commit() */
-	struct store_done waiting[64];
-	size_t n_waiting;
+	size_t events_max;
+	struct engine_resources capacity;
 	struct played_request requests[PLAYED_MAX];
 	size_t n_requests;
 	size_t looked_at; /* player_expect() has seen those before */
@@ -76,7 +76,8 @@ void player_skip(struct player *player); /* all that came so far */
 size_t player_count(const struct player *player, Berth__Sandbox__V1__Request__VerbCase verb);
 void player_fail(struct player *player, struct played_request *request, enum err_kind kind,
 		 const char *text);
-void player_store_commit(struct player *player, const struct err *err);
+/* The agent's process ends, whatever it was about, and another one begins with what the store has. */
+void player_restart(struct player *player);
 
 /* Facts about the last launch of a container. */
 void player_started(struct player *player, const char *workload, const char *container);

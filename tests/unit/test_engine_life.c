@@ -46,12 +46,12 @@ static void the_gate_opens_when_the_intent_is_durable(void **state)
 	struct player *player = *state;
 	struct outcome launch;
 
-	player->store_waits = true;
+	player->store.intents_wait = true;
 	player_launch(player, player_spec(player, "web"), 1, 1, &launch);
 	(void)player_expect(player, VERB(CREATE_WORKLOAD));
 	assert_false(player_expect(player, VERB(LAUNCH))->message->launch->gate_open);
 	player_expect_nothing(player);
-	player_store_commit(player, NULL);
+	played_store_commit(&player->store, NULL);
 	(void)player_expect(player, VERB(OPEN_GATE));
 }
 
@@ -61,10 +61,10 @@ static void an_intent_that_cannot_be_stored_ends_the_workload_before_it_runs(voi
 	const struct err err = { .kind = ERR_INTERNAL, .text = "disk full" };
 	struct outcome launch;
 
-	player->store_waits = true;
+	player->store.intents_wait = true;
 	player_launch(player, player_spec(player, "web"), 1, 1, &launch);
 	player_skip(player);
-	player_store_commit(player, &err);
+	played_store_commit(&player->store, &err);
 	(void)player_expect(player, VERB(KILL));
 	player_start_failed(player, "web", "main", ERR_CANCELLED, "killed at its gate");
 	assert_int_equal(launch.state, STATE(EXITED));

@@ -154,7 +154,7 @@ class Host:
     def write_settings(self, **more):
         sections = {"Listen": [f"Socket={self.socket}"],
                     "Sandbox": [f"Socket={self.place}/sandboxd.sock", f"LogDirectory={self.log_dir}"],
-                    "Log": ["Level=debug"]}
+                    "Store": [f"Directory={self.place}/state"], "Log": ["Level=debug"]}
         for name, value in {**self.settings, **more}.items():
             section, _, key = name.partition("_")
             sections.setdefault(section, []).append(f"{key}={value}".format(place=self.place))

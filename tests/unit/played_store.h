@@ -1,0 +1,39 @@
+/*
+ * A store that tests own: it keeps what it is given in memory, outlives the engine, answers at once or when
+ * told, and can fail. What is not submitted, or waits for its answer, is lost by played_store_crash().
+ */
+#pragma once
+
+#include "agent/store/store.h"
+
+#define PLAYED_KEPT_MAX 65536
+
+struct played_write {
+	char kind; /* i, l, e, E, t, n, b */
+	char id[64];
+	struct store_intent numbers;
+	uint8_t *bytes;
+	size_t n;
+	struct store_done done;
+};
+
+struct played_store {
+	struct store store; /* first */
+	bool intents_wait;  /* intents alone are answered by played_store_commit() */
+	bool all_wait;      /* everything is */
+	struct played_write kept[PLAYED_KEPT_MAX];
+	size_t n_kept;
+	struct played_write waiting[PLAYED_KEPT_MAX];
+	size_t n_waiting;
+};
+
+void played_store_init(struct played_store *store);
+void played_store_done(struct played_store *store);
+/* Keep what waits, or fail it with @err. */
+void played_store_commit(struct played_store *store, const struct err *err);
+/* The process died: what waits was never written. */
+void played_store_crash(struct played_store *store);
+/* Of what is kept: NULL where there is none. Event terminal records by @sequence are counted instead. */
+struct played_write *played_store_find(struct played_store *store, char kind, const char *id);
+/* How many kept events have an exit record of @workload. */
+size_t played_store_exits(const struct played_store *store, const char *workload);
