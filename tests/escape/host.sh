@@ -102,7 +102,7 @@ start_daemons() {
 	mount -t tmpfs -o mode=0700 berth-escape "$place/sandbox" || host_fail "cannot mount a tmpfs"
 	printf '[Host]\nAgentUser=nobody\nCgroupParent=/berth-escape\nLogDirectory=%s\nRunDirectory=%s\n' \
 		"$logs" "$place/sandbox" > "$place/host.conf"
-	printf '[Listen]\nSocket=%s\nSocketGroup=nogroup\n[Sandbox]\nSocket=%s\nLogDirectory=%s\n[Node]\nReserveMemory=64Mi\nReserveCpu=0\n' \
+	printf '[Listen]\nSocket=%s\nSocketGroup=nogroup\n[Sandbox]\nSocket=%s\nLogDirectory=%s\n[Node]\nReserveMemory=64Mi\nReserveCpu=0\n[Store]\nDurable=no\n' \
 		"$berthd_socket" "$sandboxd_socket" "$logs" > "$place/berthd.conf"
 	{ write_policy no && cat "$place/host.conf"; } > "$place/sandboxd.conf"
 	"$BERTH_BUILD/sandbox/berth-sandboxd" --config="$place/sandboxd.conf" --socket="$sandboxd_socket" \
