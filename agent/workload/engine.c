@@ -394,6 +394,17 @@ static void after_timers(void *userdata)
 	engine_leave(userdata);
 }
 
+/* Watchers are told in engine_leave(). */
+static void on_events_grew(void *userdata)
+{
+	struct engine *engine = userdata;
+
+	if (engine->depth > 0)
+		return;
+	engine_enter(engine);
+	engine_leave(engine);
+}
+
 static void on_store_recovered(void *userdata)
 {
 	struct engine *engine = userdata;
@@ -422,6 +433,8 @@ static int init(struct engine *engine, sd_event *event, const struct engine_conf
 	if (events_init(&engine->events, engine->store, config->events_max, config->event_bytes_max,
 			timer_wall_ns(&engine->timers)) < 0)
 		return err_oom(err);
+	engine->events.grew = on_events_grew;
+	engine->events.userdata = engine;
 	engine_enter(engine);
 	r = engine_load(engine, err);
 	engine_leave(engine);

@@ -62,6 +62,8 @@ static void on_stored(void *userdata, uint64_t ticket, const struct err *err)
 	 * not make it durable. */
 	if (ticket > events->durable)
 		events->durable = ticket;
+	if (events->grew)
+		events->grew(events->userdata);
 }
 
 static void make_room(struct events *events, size_t n_bytes)

@@ -30,6 +30,9 @@ struct events {
 	uint64_t newest;
 	uint64_t durable; /* what readers may see */
 	char instance[40];
+	/* Readers may see more; NULL: nobody wants to know. */
+	void (*grew)(void *userdata);
+	void *userdata;
 	LIST_HEAD(, engine_watch) watches;
 };
 

@@ -348,9 +348,12 @@ void engine_session_close(struct engine_session *session)
 	if (session->attached)
 		return;
 	(void)send_signal(session, SIGKILL, NULL);
-	if (session->opened) /* it may run even if that was not told yet */
-		tell_history(session, REASON(EXEC_ENDED),
-			     "who had started a program by Exec went away: it is killed");
+	if (!session->opened) /* it may run even if that was not told yet */
+		return;
+	engine_enter(session->engine);
+	tell_history(session, REASON(EXEC_ENDED),
+		     "who had started a program by Exec went away: it is killed");
+	engine_leave(session->engine);
 }
 
 /* ---- facts ---------------------------------------------------------------------------------------- */
