@@ -11,12 +11,13 @@ class Session:
 
     def __init__(self, method, start, timeout=rounds(30, 120)):
         self.requests = queue.SimpleQueue()
+        self.message = method.message
         self.stdout = self.stderr = b""
         self.started = self.exit = self.error = None
         self.changed = threading.Condition()
         self.reading = threading.Event()
         self.reading.set()
-        self.requests.put({"start": start})
+        self.say(start=start)
         self.stream = method(iter(self.requests.get, None), timeout=timeout)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
@@ -44,8 +45,8 @@ class Session:
                 setattr(self, kind, getattr(answer, kind))
             self.changed.notify_all()
 
-    def say(self, **message):
-        self.requests.put(message)
+    def say(self, **fields):
+        self.requests.put(self.message(fields))
 
     def write(self, data):
         import base64
@@ -74,6 +75,6 @@ class Session:
         return self.exit
 
     def cancel(self):
-        self.requests.put(None)
         self.stream.call.cancel()
+        self.requests.put(None)  # not before: to say no more is the end of stdin
         self.thread.join(10)

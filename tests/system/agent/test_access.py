@@ -73,6 +73,7 @@ def connect(host, name, authority=None, trusted=None):
 def roles_come_from_certificate_names(host):
     host.launch("there", "/bin/sleep", "1000")
     start = [{"start": {"id": "there", "command": ["/bin/true"]}}]
+    attach = [{"start": {"id": "there"}}]
     with connect(host, "eyes.example") as api:
         for name, fields in LOOKS.items():
             getattr(api, name)(**fields)
@@ -82,15 +83,15 @@ def roles_come_from_certificate_names(host):
                      "SetSchedulable"):
             refused(lambda: getattr(api, name)(), "PERMISSION_DENIED", name, "observer")
         refused(lambda: list(api.ReadLogs(id="there")), "PERMISSION_DENIED", "ReadLogs", "observer")
-        refused(lambda: list(api.Exec(iter(start))), "PERMISSION_DENIED", "Exec", "observer")
+        refused(lambda: list(api.Exec(start)), "PERMISSION_DENIED", "Exec", "observer")
     with connect(host, "sched.example") as api:
         api.Pause(fence=host.fence(), id="there")
         api.Resume(fence=host.fence(), id="there")
         list(api.ReadLogs(id="there"))
-        refused(lambda: list(api.Exec(iter(start))), "PERMISSION_DENIED", "Exec", "scheduler")
-        refused(lambda: list(api.Attach(iter(start))), "PERMISSION_DENIED", "Attach", "scheduler")
+        refused(lambda: list(api.Exec(start)), "PERMISSION_DENIED", "Exec", "scheduler")
+        refused(lambda: list(api.Attach(attach)), "PERMISSION_DENIED", "Attach", "scheduler")
     with connect(host, "ops.example") as api:
-        equal([a.WhichOneof("message") for a in api.Exec(iter(start))][-1], "exit")
+        equal([a.WhichOneof("message") for a in api.Exec(start)][-1], "exit")
     with connect(host, "stranger.example") as api:
         refused(lambda: api.GetNode(), "PERMISSION_DENIED", "GetNode", "no role")
     has(host.ctl("ps").stdout, "there")
