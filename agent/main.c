@@ -22,6 +22,7 @@
 #include "agent/store/store.h"
 #include "agent/telemetry/telemetry.h"
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "proto/log.h"
 
 #define SERVICE_NAME "berth.v1.NodeAgent"
@@ -406,6 +407,7 @@ static int start(struct agent *agent, struct err *err)
 		r = open_server(agent, err);
 	if (r < 0)
 		return r;
+	FAILPOINT("berthd.start.listening");
 	set_serving(agent, false);
 	r = sd_event_add_post(agent->event, &agent->readiness, on_turn, agent);
 	if (r < 0)

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "proto/signame.h"
 #include "sandbox/facts.h"
@@ -189,6 +190,7 @@ int ending_kill_container(struct container *container, struct err *err)
 {
 	int r;
 
+	FAILPOINT("sandboxd.stop.kill");
 	if (container_has_ended(container))
 		return 0;
 	if (container->state == PAGE_STARTING)
@@ -316,6 +318,7 @@ static void finish(struct container *container)
 		exited.log_bytes = page.log_bytes;
 		exited.log_dropped_bytes = page.log_dropped_bytes;
 	}
+	FAILPOINT("sandboxd.lost.ended");
 	if (page_file_change(container->run_fd, write_exit, &exited, &err) < 0)
 		log_failure(LOG_ERR, &about, &err);
 	memcpy(why, container->unknown_reason, sizeof(why));

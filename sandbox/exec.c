@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "sandbox/launch_birth.h"
 #include "sandbox/launch_process.h"
 
@@ -84,6 +85,7 @@ static int open_root(void *context, struct err *err)
 	pid_t pid = pid_of(pidfd);
 	char path[32];
 
+	FAILPOINT_RETURN("monitor.exec.root", err);
 	if (pid <= 0)
 		return container_ended(err);
 	(void)snprintf(path, sizeof(path), "/proc/%d/root", pid);
@@ -102,6 +104,7 @@ static int find_identity(void *context, struct err *err)
 	int r = identity_resolve(session->root_fd, spec->user, spec->groups, spec->group_count,
 				 &session->identity, err);
 
+	FAILPOINT_RETURN("monitor.exec.identity", err);
 	if (r < 0)
 		return r;
 	session->identity.capabilities = spec->capabilities;
@@ -113,6 +116,7 @@ static int find_filter(void *context, struct err *err)
 	struct session *session = context;
 	const struct exec_spec *spec = session->spec;
 
+	FAILPOINT_RETURN("monitor.exec.filter", err);
 	return birth_find_filter(&session->birth, spec->filter, spec->filter_image_fd,
 				 &spec->filter_request, &session->compiled,
 				 &session->process.filter, err);
@@ -125,6 +129,7 @@ static int open_group(void *context, struct err *err)
 	int r = taskgroup_open(spec->hierarchy, spec->group_path, TASKGROUP_CONTAINER,
 			       spec->group_id, &session->group, err);
 
+	FAILPOINT_RETURN("monitor.exec.cgroup", err);
 	/* Its group being gone, or another's, only means that the container is. */
 	if (r < 0 && (err->kind == ERR_NOT_FOUND || err->kind == ERR_PRECONDITION))
 		return container_ended(err);
@@ -133,6 +138,7 @@ static int open_group(void *context, struct err *err)
 
 static int place_streams(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("monitor.exec.streams", err);
 	return birth_place_streams(&((struct session *)context)->birth, err);
 }
 
@@ -161,6 +167,7 @@ static int join(void *context, struct err *err)
 	int pidfd = session->spec->init_pidfd;
 	int last = CLONE_NEWNS | (session->spec->own_users ? CLONE_NEWUSER : 0);
 
+	FAILPOINT_RETURN("session.exec.join", err);
 	if (setns(pidfd, CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) < 0 ||
 	    setns(pidfd, last) < 0)
 		return errno == ESRCH ? container_ended(err)
@@ -181,6 +188,7 @@ static int take_identity(void *context, struct err *err)
 
 static int exec_program(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("session.exec.exec", err);
 	return process_exec(&((struct session *)context)->process, err);
 }
 
@@ -243,6 +251,7 @@ static int make_process(void *context, struct err *err)
 	struct session *session = context;
 	int r = prepare_process(session, err);
 
+	FAILPOINT_RETURN("monitor.exec.clone", err);
 	if (r < 0)
 		return r;
 	r = clone_in_container(session, err);
@@ -264,6 +273,7 @@ static int prepare_monitor(void *context, struct err *err)
 	struct monitor_setup *setup = &session->birth.setup;
 	char name[sizeof(setup->socket_name)];
 
+	FAILPOINT_RETURN("monitor.exec.monitor", err);
 	birth_set_oom_score(&session->birth, spec->oom_score_adj);
 	setup->session = true;
 	setup->page_fd = spec->page_fd;
@@ -299,6 +309,7 @@ static int wait_program(void *context, struct err *err)
 	struct session *session = context;
 	int r = birth_wait(&session->birth, err);
 
+	FAILPOINT_RETURN("monitor.exec.wait", err);
 	if (r >= 0)
 		hand_terminal_over(session);
 	return r;
@@ -339,7 +350,9 @@ static int session_monitor(const void *context, int control_fd)
 		birth_tell_failed(&session.birth, &err);
 		return 1;
 	}
+	FAILPOINT("monitor.exec.ready");
 	birth_tell_started(&session.birth);
+	FAILPOINT("monitor.exec.told");
 	return birth_hand_over(&session.birth);
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "proto/page.h"
 #include "sandbox/device_filter.h"
 #include "sandbox/devices.h"
@@ -61,6 +62,7 @@ static int open_page(void *context, struct err *err)
 	struct launch *launch = context;
 	int page_fd = launch->spec->page_fd;
 
+	FAILPOINT_RETURN("monitor.launch.page", err);
 	launch->page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
 	if (launch->page == MAP_FAILED) {
 		launch->page = NULL;
@@ -118,6 +120,7 @@ static int make_group(void *context, struct err *err)
 	const struct launch_spec *spec = launch->spec;
 	int r;
 
+	FAILPOINT_RETURN("monitor.launch.cgroup", err);
 	r = taskgroup_create(spec->hierarchy, spec->group_path, TASKGROUP_CONTAINER, spec->limits,
 			     &launch->group, err);
 	if (r < 0 || !spec->device_filters)
@@ -130,6 +133,7 @@ static void remove_group(void *context)
 {
 	struct launch *launch = context;
 
+	FAILPOINT("monitor.undo.cgroup");
 	if (!launch->group)
 		return;
 	(void)taskgroup_wait(launch->group, TASKGROUP_EMPTY, GROUP_EMPTY_MS);
@@ -146,6 +150,7 @@ static int find_identity(void *context, struct err *err)
 	const struct launch_spec *spec = launch->spec;
 	int r;
 
+	FAILPOINT_RETURN("monitor.launch.identity", err);
 	r = path_check_rootfs(spec->root_fd, err);
 	if (r >= 0)
 		r = identity_resolve(spec->root_fd, spec->user, spec->groups, spec->group_count,
@@ -160,6 +165,7 @@ static int clone_root(void *context, struct err *err)
 {
 	struct launch *launch = context;
 
+	FAILPOINT_RETURN("monitor.launch.rootfs", err);
 	launch->assemble.root_fd = rootfs_clone(
 		launch->spec->root_fd, launch->spec->namespaces.user_fd,
 		launch->spec->root_writable ? 0 : ROOTFS_READ_ONLY, "root file system", err);
@@ -171,6 +177,7 @@ static int clone_volumes(void *context, struct err *err)
 	struct launch *launch = context;
 	const struct launch_spec *spec = launch->spec;
 
+	FAILPOINT_RETURN("monitor.launch.volumes", err);
 	launch->volume_fds = calloc(spec->mount_count + 1, sizeof(*launch->volume_fds));
 	if (!launch->volume_fds)
 		return err_oom(err);
@@ -185,6 +192,7 @@ static int make_devices(void *context, struct err *err)
 {
 	struct launch *launch = context;
 
+	FAILPOINT_RETURN("monitor.launch.devices", err);
 	launch->assemble.dev_fd = devices_prepare(launch->spec->host_id_first, err);
 	if (launch->assemble.dev_fd < 0)
 		return launch->assemble.dev_fd;
@@ -199,6 +207,7 @@ static int make_streams(void *context, struct err *err)
 	int null_fd = devices_open_null(launch->assemble.dev_fd, O_RDWR);
 	int r;
 
+	FAILPOINT_RETURN("monitor.launch.streams", err);
 	if (null_fd < 0)
 		return err_set(err, ERR_INTERNAL, -null_fd, "cannot open /dev/null: %m");
 	if (spec->tty) {
@@ -223,6 +232,7 @@ static int find_filter(void *context, struct err *err)
 	struct launch *launch = context;
 	const struct launch_spec *spec = launch->spec;
 
+	FAILPOINT_RETURN("monitor.launch.filter", err);
 	return birth_find_filter(&launch->birth, spec->filter, spec->filter_image_fd,
 				 &spec->filter_request, &launch->compiled,
 				 &launch->assemble.process.filter, err);
@@ -259,6 +269,7 @@ static int make_process(void *context, struct err *err)
 	struct launch *launch = context;
 	int r = prepare_process(launch, err);
 
+	FAILPOINT_RETURN("monitor.launch.clone", err);
 	if (r < 0)
 		return r;
 	return birth_clone(&launch->birth, CLONE_NEWPID, taskgroup_clone_fd(launch->group),
@@ -297,6 +308,7 @@ static int prepare_monitor(void *context, struct err *err)
 	int dirs[TASKGROUP_DIR_COUNT];
 	int r;
 
+	FAILPOINT_RETURN("monitor.launch.monitor", err);
 	birth_set_oom_score(&launch->birth, launch->spec->oom_score_adj);
 	r = taskgroup_open_dirs(launch->group, dirs, err);
 	if (r < 0)
@@ -329,6 +341,7 @@ static int wait_program(void *context, struct err *err)
 	struct launch *launch = context;
 	int r = birth_wait(&launch->birth, err);
 
+	FAILPOINT_RETURN("monitor.launch.wait", err);
 	if (r < 0)
 		return r;
 	launch->birth.setup.terminal_fd = launch->birth.gate.page->terminal_fd;
@@ -361,15 +374,19 @@ static int launch_monitor(const void *context, int control_fd)
 	launch.birth.program_fd = launch.spec->monitor_program_fd;
 	if (r >= 0)
 		r = birth_run(&launch.birth, steps, ARRAY_SIZE(steps), &launch, &done, &err);
+	FAILPOINT("monitor.launch.claim");
 	if (r >= 0)
 		r = claim_page(&launch, &err);
 	if (r < 0) {
+		FAILPOINT("monitor.launch.undo");
 		birth_undo(steps, done, &launch);
 		birth_tell_failed(&launch.birth, &err);
 		return 1;
 	}
+	FAILPOINT("monitor.launch.claimed");
 	birth_tell_started(&launch.birth);
 	set_page_state(&launch, PAGE_RUNNING);
+	FAILPOINT("monitor.launch.told");
 	return birth_hand_over(&launch.birth);
 }
 

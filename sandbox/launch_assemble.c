@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "sandbox/devices.h"
 #include "sandbox/mounts.h"
 #include "sandbox/proc_mask.h"
@@ -16,12 +17,14 @@ static int begin(void *context, struct err *err)
 	struct assemble *assemble = context;
 	int r = process_begin(&assemble->process, err);
 
+	FAILPOINT_RETURN("first.launch.begin", err);
 	return r < 0 ? r : process_raise_limits(&assemble->process, err);
 }
 
 /* By ourselves, which is quick, and first of all: from here on what we use counts. */
 static int enter_group(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("first.launch.attach", err);
 	return taskgroup_enter(((struct assemble *)context)->group, err);
 }
 
@@ -40,6 +43,7 @@ static int make_proc_and_sys(void *context, struct err *err)
 	struct assemble *assemble = context;
 	int r;
 
+	FAILPOINT_RETURN("first.launch.proc-sys", err);
 	assemble->proc_fd = proc_mask_new_proc(assemble->spec->strict_proc, err);
 	if (assemble->proc_fd < 0)
 		return assemble->proc_fd;
@@ -56,6 +60,7 @@ static int join_namespaces(void *context, struct err *err)
 	const struct launch_namespaces *namespaces = &assemble->spec->namespaces;
 	int r = join(namespaces->ipc_fd, CLONE_NEWIPC, "IPC", err);
 
+	FAILPOINT_RETURN("first.launch.namespaces", err);
 	if (r >= 0)
 		r = join(namespaces->uts_fd, CLONE_NEWUTS, "UTS", err);
 	if (r >= 0)
@@ -77,6 +82,7 @@ static int assemble_mounts(void *context, struct err *err)
 	uint64_t shm_bytes = spec->shm_bytes ? spec->shm_bytes : 64u << 20;
 	int r;
 
+	FAILPOINT_RETURN("first.launch.mounts", err);
 	r = rootfs_enter(assemble->mask_fd, assemble->root_fd, err);
 	if (r >= 0)
 		r = attach_at(assemble->proc_fd, assemble->root_fd, "/proc", err);
@@ -96,32 +102,38 @@ static int mask(void *context, struct err *err)
 {
 	struct assemble *assemble = context;
 
+	FAILPOINT_RETURN("first.launch.masks", err);
 	return proc_mask_apply(assemble->mask_fd, assemble->proc_fd, assemble->sys_fd,
 			       assemble->spec->strict_proc, assemble->cpus, err);
 }
 
 static int pivot(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("first.launch.pivot", err);
 	return rootfs_pivot(((struct assemble *)context)->root_fd, err);
 }
 
 static int settle(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("first.launch.settle", err);
 	return process_settle(&((struct assemble *)context)->process, err);
 }
 
 static int wait_gate(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("first.launch.gate", err);
 	return process_wait_gate(&((struct assemble *)context)->process, err);
 }
 
 static int take_identity(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("first.launch.identity", err);
 	return process_take_identity(&((struct assemble *)context)->process, err);
 }
 
 static int exec_program(void *context, struct err *err)
 {
+	FAILPOINT_RETURN("first.launch.exec", err);
 	return process_exec(&((struct assemble *)context)->process, err);
 }
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "sandbox/launch_program.h"
 
 /* How often the daemon is listened to while execve(2) is under way; it ends the wait by itself. */
@@ -316,6 +317,7 @@ void birth_listen(struct birth *birth, const char *name)
 	struct monitor_setup *setup = &birth->setup;
 	cleanup_fd int fd = -1;
 
+	FAILPOINT("monitor.launch.socket");
 	if (setup->run_dir_fd < 0)
 		return;
 	(void)snprintf(setup->socket_name, sizeof(setup->socket_name), "%s", name);
@@ -615,12 +617,13 @@ static void free_number(struct monitor_setup *setup, int number)
 int birth_hand_over(struct birth *birth)
 {
 	struct monitor_setup *setup = &birth->setup;
-	char *const env[] = { NULL };
+	char *const env[] = { failpoint_environment(), NULL };
 	char title[160];
 	char *argv[] = { title, NULL };
 	int program_fd = birth->program_fd;
 	int fd;
 
+	FAILPOINT("monitor.hand-over.begin");
 	(void)snprintf(title, sizeof(title), "berth-monitor: %s", birth->what);
 	let_go_of_streams();
 	free_number(setup, MONITOR_SETUP_FD);
@@ -630,6 +633,7 @@ int birth_hand_over(struct birth *birth)
 	if (fd >= 0 && (fd == MONITOR_SETUP_FD || dup2(fd, MONITOR_SETUP_FD) >= 0)) {
 		keep_descriptors(setup);
 		keep(MONITOR_SETUP_FD);
+		FAILPOINT("monitor.hand-over.exec");
 		(void)syscall(SYS_execveat, program_fd, "", argv, env, AT_EMPTY_PATH);
 	}
 	/* No program, but a container that runs: it is watched all the same. */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "sandbox/launch_program.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/terminal.h"
@@ -251,6 +252,7 @@ int process_exec(struct process *process, struct err *err)
 	if (r < 0)
 		return err_set(err, ERR_INTERNAL, -r, "cannot watch the start: %m");
 	fd_close(&process->low_fd);
+	FAILPOINT("first.exec.loading");
 	gate_tell(process->gate, GATE_LOADING);
 
 	/* From here no system call but execve(2): whichever else the profile might deny. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#include "proto/failpoint.h"
 #include "proto/log.h"
 
 #define FIRST_WAIT_USEC (5ULL * 1000)
@@ -73,6 +74,7 @@ static bool retry(struct leftover *leftover)
 {
 	struct err err = { 0 };
 
+	FAILPOINT("sandboxd.remove.again");
 	if (try_once(leftover->group, &err) == 0) {
 		if (leftover->id_first)
 			idranges_give_back(leftover->all->ranges, leftover->id_first);

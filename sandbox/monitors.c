@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "berth/sandbox/v1/sandbox.pb-c.h"
+#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/ending.h"
@@ -155,9 +156,12 @@ static void on_started(struct monitor *monitor, struct incoming *in)
 	}
 	container->state = PAGE_RUNNING;
 	container->group_id = started->group_id;
+	FAILPOINT("sandboxd.started.heard");
 	monitors_open_group(container);
 	write_record(container); /* first: what was told must be known after a crash */
+	FAILPOINT("sandboxd.started.recorded");
 	facts_started(container, started);
+	FAILPOINT("sandboxd.started.told");
 }
 
 static void answer_exec(struct session *session, const int *fds, size_t n_fds,
@@ -198,6 +202,7 @@ static void on_start_failed(struct monitor *monitor, struct incoming *in)
 
 static void on_exited(struct monitor *monitor, struct incoming *in)
 {
+	FAILPOINT("sandboxd.exited.heard");
 	(void)monitors_send(monitor, MONITOR_ACK_EXIT, NULL, NULL, 0, NULL);
 	if (monitor->ended)
 		return;
@@ -209,7 +214,9 @@ static void on_exited(struct monitor *monitor, struct incoming *in)
 		facts_exec_exited(monitor->session, &in->message.exited);
 		return;
 	}
+	FAILPOINT("sandboxd.exited.acknowledged");
 	ending_record(monitor->container, &in->message.exited, "");
+	FAILPOINT("sandboxd.exited.told");
 }
 
 static void on_denied(struct monitor *monitor, struct incoming *in)

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
+#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/ending.h"
 #include "sandbox/facts.h"
@@ -149,6 +150,7 @@ void monitors_lost(struct monitor *monitor, const char *why)
 				   .container = monitor->container->name };
 
 	log_event(LOG_WARNING, &about, "%s", why);
+	FAILPOINT("sandboxd.lost.begin");
 	monitor->lost = true;
 	/* Taken back, and dead before it could say STARTED again. */
 	if (!monitor->session && monitor->container->state == PAGE_RUNNING)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "proto/failpoint.h"
 #include "proto/quantity.h"
 #include "sandbox/path.h"
 
@@ -62,6 +63,7 @@ static int write_record(int run_fd, const char *name, const struct config_table 
 	cleanup_file FILE *file = NULL;
 	char fresh[64];
 
+	FAILPOINT_RETURN("sandboxd.record.begin", err);
 	(void)snprintf(fresh, sizeof(fresh), "%s.new", name);
 	fd = openat(run_fd, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -70,6 +72,7 @@ static int write_record(int run_fd, const char *name, const struct config_table 
 	if (!file)
 		return write_failed(name, err);
 	(void)take_fd(&fd);
+	FAILPOINT("sandboxd.record.write");
 	if (config_print_settings(table, record, file) < 0 || fflush(file) != 0 ||
 	    renameat(run_fd, fresh, run_fd, name) < 0)
 		return write_failed(name, err);

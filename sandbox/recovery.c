@@ -10,6 +10,7 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "proto/names.h"
 #include "sandbox/monitors.h"
@@ -159,6 +160,7 @@ static void take_container_back(struct sandboxd *host, struct container *contain
 		monitor->started_boot_ns = page.started_boot_ns;
 		monitor->first_pidfd = hold_first(container, page.pid);
 	}
+	FAILPOINT("sandboxd.recovery.container");
 	take_sessions_back(container);
 	if (monitors_reconnect(monitor, MONITOR_SOCKET_NAME, &err) == 0) {
 		log_event(LOG_INFO, &about, "taken back, with its monitor");
@@ -285,6 +287,7 @@ static int take_namespaces_back(struct sandboxd *host, struct workload *workload
 {
 	const struct container *container;
 
+	FAILPOINT_RETURN("sandboxd.recovery.namespaces", err);
 	LIST_FOREACH (container, &workload->containers, link)
 		if (take_from_container(workload, container, (uint32_t)record->id_first))
 			return 0;
@@ -351,6 +354,7 @@ static int adopt_workload(struct sandboxd *host, const char *path, const char *n
 	struct workload *workload;
 	int r = names_check_workload_id(record->workload, err);
 
+	FAILPOINT_RETURN("sandboxd.recovery.workload", err);
 	if (r < 0)
 		return r;
 	if (strcmp(record->boot_id, host->boot_id) != 0)
@@ -376,6 +380,7 @@ static void discard(struct sandboxd *host, const char *name)
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
 
+	FAILPOINT("sandboxd.recovery.discard");
 	if (!dir)
 		return;
 	while ((entry = readdir(dir))) {
@@ -417,6 +422,7 @@ void recovery_run(struct sandboxd *host)
 			find_workload(host, entry->d_name);
 	if (dir)
 		(void)closedir(dir);
+	FAILPOINT("sandboxd.recovery.done");
 	if (host->registry.n_workloads)
 		log_event(LOG_NOTICE, NULL, "%zu workloads are here from before",
 			  host->registry.n_workloads);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/hierarchy_internal.h"
 #include "sandbox/leftovers.h"
@@ -45,6 +46,7 @@ static void remove_group(struct sandboxd *host, const char *path, enum taskgroup
 	struct taskgroup *group = NULL;
 	struct err err = { 0 };
 
+	FAILPOINT("sandboxd.recovery.stranger");
 	if (taskgroup_open(host->hierarchy, path, level, 0, &group, &err) < 0) {
 		if (err.kind != ERR_NOT_FOUND) /* the hierarchy before this one had it too */
 			log_failure(LOG_WARNING, NULL, &err);

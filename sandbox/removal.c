@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/monitors.h"
 #include "sandbox/record.h"
@@ -42,9 +43,11 @@ void removal_container(struct container *container, removal_pending_func *pendin
 	char name[REMOVAL_NAME_MAX];
 	struct err err = { 0 };
 
+	FAILPOINT("sandboxd.remove.container");
 	removal_container_name(container, name);
 	if (group && leftovers_remove(host->leftovers, group, 0, &err) > 0 && pending)
 		pending(err.text, userdata);
+	FAILPOINT("sandboxd.remove.container-cgroup");
 	record_remove_dir(container->workload->run_fd, name);
 	container_free(container);
 }
@@ -59,12 +62,15 @@ void removal_workload(struct sandboxd *host, struct workload *workload,
 
 	while (!LIST_EMPTY(&workload->containers))
 		removal_container(LIST_FIRST(&workload->containers), pending, userdata);
+	FAILPOINT("sandboxd.remove.volumes");
 	if (workload->run_fd >= 0)
 		volumes_remove(&workload->volumes, workload->run_fd);
+	FAILPOINT("sandboxd.remove.cgroup");
 	if (!group)
 		idranges_give_back(host->ranges, id_first);
 	else if (leftovers_remove(host->leftovers, group, id_first, &err) > 0 && pending)
 		pending(err.text, userdata);
+	FAILPOINT("sandboxd.remove.directory");
 	removal_workload_name(workload, name);
 	record_remove_dir(host->run_fd, name);
 	registry_remove(&host->registry, workload);

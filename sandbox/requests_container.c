@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
 #include "sandbox/ending.h"
@@ -17,11 +18,13 @@
 /* Safe: lets a container of ours go on that was checked at its Launch; the monitor takes it once. */
 int call_open_gate(struct call *call, struct err *err)
 {
+	FAILPOINT("sandboxd.launch.gate");
 	return monitors_send(&call->container->monitor, MONITOR_OPEN_GATE, NULL, NULL, 0, err);
 }
 
 static int signal_process(int pidfd, int number, struct err *err)
 {
+	FAILPOINT("sandboxd.stop.signal");
 	if (pidfd < 0)
 		return err_set(err, ERR_PRECONDITION, ESRCH, "there is no process yet");
 	if (pidfd_send_signal(pidfd, number, NULL, 0) < 0)
@@ -97,6 +100,7 @@ int call_update_limits(struct call *call, struct err *err)
 	if (!group)
 		return err_set(err, ERR_UNAVAILABLE, ENOENT, "its cgroup could not be opened");
 	r = taskgroup_limits_check(call->host->hierarchy, &limits, err);
+	FAILPOINT_RETURN("sandboxd.update.limits", err);
 	return r < 0 ? r : taskgroup_update(group, &limits, err);
 }
 

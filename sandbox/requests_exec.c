@@ -1,6 +1,7 @@
 /* Exec: a program more in a container that runs. */
 #include <errno.h>
 
+#include "proto/failpoint.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
 #include "sandbox/exec.h"
@@ -114,12 +115,14 @@ static int run(struct call *call, const struct exec_spec *spec, struct err *err)
 
 	if (!session)
 		return err_oom(err);
+	FAILPOINT("sandboxd.exec.fork");
 	r = exec_fork(spec, &forked, err);
 	if (r == 0) {
 		fd_close(&forked.monitor.pidfd);
 		r = monitors_adopt(&session->monitor, forked.monitor.pid, forked.monitor.control_fd,
 				   err);
 	}
+	FAILPOINT("sandboxd.exec.forked");
 	if (r == 0)
 		r = answer(call, session, &forked);
 	else

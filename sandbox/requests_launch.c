@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "proto/names.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
@@ -304,6 +305,7 @@ static int draft_log(struct call *call, struct draft *draft, struct err *err)
 	struct launch_log *log = &draft->spec.log;
 	cleanup_fd int above = -1;
 
+	FAILPOINT_RETURN("sandboxd.launch.logs", err);
 	log->max_file_bytes = launch->log_max_file_bytes ? launch->log_max_file_bytes
 							 : policy->default_log_file_bytes;
 	log->max_files = launch->log_max_files ? launch->log_max_files
@@ -341,10 +343,12 @@ static int draft_place(struct call *call, struct draft *draft, struct container 
 
 	if (r < 0)
 		return r;
+	FAILPOINT_RETURN("sandboxd.launch.directory", err);
 	removal_container_name(container, name);
 	container->run_fd = record_make_dir(call->workload->run_fd, name, err);
 	if (container->run_fd < 0)
 		return container->run_fd;
+	FAILPOINT_RETURN("sandboxd.launch.page", err);
 	draft->page_fd = page_file_create(container->run_fd, container->attempt, err);
 	draft->spec.page_fd = draft->page_fd;
 	return draft->page_fd < 0 ? draft->page_fd : 0;
@@ -402,10 +406,12 @@ static int fork_monitor(struct call *call, struct draft *draft, struct container
 	struct launched launched = { .pidfd = -1, .control_fd = -1 };
 	int r;
 
+	FAILPOINT_RETURN("sandboxd.launch.fork", err);
 	draft_host(call, draft, container);
 	r = launch_fork(&draft->spec, &launched, err);
 	if (r < 0)
 		return r;
+	FAILPOINT("sandboxd.launch.forked");
 	fd_close(&launched.pidfd); /* our child: the reaper tells of its end */
 	return monitors_adopt(&container->monitor, launched.pid, launched.control_fd, err);
 }

@@ -1,6 +1,7 @@
 /* Requests about whole workloads: CreateWorkload, Freeze, RemoveWorkload. */
 #include <errno.h>
 
+#include "proto/failpoint.h"
 #include "proto/names.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
@@ -67,6 +68,7 @@ static int make_group(struct sandboxd *host, struct workload *workload,
 	char name[REMOVAL_NAME_MAX];
 	int r = limits_from_message(wish->limits, NULL, &limits, err);
 
+	FAILPOINT_RETURN("sandboxd.create.cgroup", err);
 	removal_workload_name(workload, name);
 	if (r == 0)
 		r = taskgroup_path(path, workload->band, name, NULL, err);
@@ -79,6 +81,7 @@ static int make_group(struct sandboxd *host, struct workload *workload,
 static int make_volumes(struct sandboxd *host, struct workload *workload,
 			const Berth__Sandbox__V1__CreateWorkload *wish, struct err *err)
 {
+	FAILPOINT_RETURN("sandboxd.create.volumes", err);
 	for (size_t i = 0; i < wish->n_volumes; i++) {
 		const struct volume_wish volume = {
 			.name = wish->volumes[i]->name,
@@ -99,6 +102,7 @@ static int prepare_namespaces(const struct sandboxd *host, const struct workload
 {
 	struct launch_sysctl sysctls[SYSCTLS_MAX];
 
+	FAILPOINT_RETURN("sandboxd.create.prepare", err);
 	for (size_t i = 0; i < wish->n_sysctls; i++)
 		sysctls[i] = (struct launch_sysctl){ wish->sysctls[i]->key,
 						     wish->sysctls[i]->value };
@@ -122,6 +126,7 @@ static int write_record(struct sandboxd *host, struct workload *workload,
 		.hostname = wish->hostname,
 	};
 
+	FAILPOINT_RETURN("sandboxd.create.record", err);
 	for (size_t i = 0; i < wish->n_sysctls; i++)
 		if (arena_append(arena, &record.sysctls.items, &record.sysctls.n,
 				 arena_printf(arena, "%s=%s", wish->sysctls[i]->key,
@@ -151,9 +156,11 @@ static int make_workload(struct call *call, struct workload *workload,
 	int r;
 
 	removal_workload_name(workload, name);
+	FAILPOINT_RETURN("sandboxd.create.directory", err);
 	workload->run_fd = record_make_dir(host->run_fd, name, err);
 	if (workload->run_fd < 0)
 		return workload->run_fd;
+	FAILPOINT_RETURN("sandboxd.create.namespaces", err);
 	r = namespace_pool_take(host->pool, workload->host_network, workload->host_ids,
 				&workload->namespaces, err);
 	if (r == 0)
@@ -202,6 +209,7 @@ int call_create_workload(struct call *call, struct err *err)
 		removal_workload(host, workload, NULL, NULL);
 		return r;
 	}
+	FAILPOINT("sandboxd.create.answer");
 	result.host_id_first = workload->namespaces.id_first;
 	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_CREATE_WORKLOAD;
 	reply.create_workload = &result;
@@ -308,6 +316,7 @@ int call_freeze(struct call *call, struct err *err)
 	struct err superseded = { 0 };
 	int r;
 
+	FAILPOINT_RETURN("sandboxd.freeze.begin", err);
 	if (workload->freeze_asker.connection) {
 		(void)err_set(&superseded, ERR_CANCELLED, ECANCELED,
 			      "another Freeze came for workload %s", workload->id);
@@ -357,11 +366,14 @@ int call_remove_workload(struct call *call, struct err *err)
 		return err_set(err, ERR_PRECONDITION, EBUSY,
 			       "workload %s has %zu containers that have not ended", workload->id,
 			       running);
+	FAILPOINT("sandboxd.remove.begin");
 	call->removed = &result;
 	if (workload)
 		removal_workload(call->host, workload, note_pending, call);
 	call->workload = NULL;
+	FAILPOINT("sandboxd.remove.logs");
 	r = wish->remove_logs ? removal_logs(call->host, wish->workload, err) : 0;
+	FAILPOINT("sandboxd.remove.answer");
 	if (r < 0)
 		note_pending(err->text, call);
 	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_REMOVE;

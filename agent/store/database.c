@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 
 #define FILE_NAME       "agent.db"
 #define EVENTS_DEFAULT  16384
@@ -215,12 +216,15 @@ int database_write(struct database *database, const struct write_list *writes, u
 
 	if (is_empty(writes))
 		return 0;
+	FAILPOINT_RETURN("berthd.store.begin", err);
 	code = run(database, BEGIN, NULL);
 	STAILQ_FOREACH(write, writes, link)
 	if (code == SQLITE_OK)
 		code = apply(database, write);
+	FAILPOINT("berthd.store.written");
 	if (code == SQLITE_OK)
 		code = trim(database, writes, events_max);
+	FAILPOINT("berthd.store.commit");
 	if (code == SQLITE_OK)
 		code = run(database, COMMIT, NULL);
 	if (code == SQLITE_OK)
@@ -437,6 +441,7 @@ static int migrate(struct database *database, int version)
 	int code = sqlite3_exec(database->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
 	char text[64];
 
+	FAILPOINT("berthd.store.migrate");
 	for (int i = version; i < VERSION && code == SQLITE_OK; i++)
 		code = sqlite3_exec(database->handle, migrations[i], NULL, NULL, NULL);
 	(void)snprintf(text, sizeof(text), "PRAGMA user_version=%d; COMMIT", VERSION);
@@ -596,12 +601,15 @@ static int begin_anew(const char *path, bool discard, struct database **ret_data
 	char renamed[PATH_MAX];
 	int version = 0;
 	int code;
-	int r = rename_damaged(path, renamed, err);
+	int r;
 
+	FAILPOINT_RETURN("berthd.store.quarantine", err);
+	r = rename_damaged(path, renamed, err);
 	if (r < 0)
 		return r;
 	if (!discard)
 		salvage_read(renamed, &salvage);
+	FAILPOINT("berthd.store.renamed");
 	code = open_whole(path, &database, &version);
 	if (code != SQLITE_OK)
 		return sqlite_failed(err, database ? database->handle : NULL, code,
@@ -628,6 +636,7 @@ int database_open(const char *directory, bool discard, struct database **ret_dat
 	int code;
 
 	*ret_found = (struct database_found){ 0 };
+	FAILPOINT_RETURN("berthd.store.open", err);
 	if (snprintf(path, sizeof(path), "%s/" FILE_NAME, directory) >= (int)sizeof(path))
 		return err_set(err, ERR_UNAVAILABLE, ENAMETOOLONG, "%s: %m", directory);
 	was_there = stat(path, &st) == 0;

@@ -19,6 +19,7 @@
 #include "agent/store/database.h"
 #include "agent/store/store.h"
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "proto/log.h"
 
 #define QUEUE_BYTES_DEFAULT (64U << 20)
@@ -162,6 +163,7 @@ static void *writer(void *userdata)
 			if (good)
 				durable->failed = false;
 		}
+		FAILPOINT("berthd.store.durable");
 		STAILQ_CONCAT(&durable->answered, &batch);
 		tell_loop(durable);
 	}
@@ -226,6 +228,7 @@ static void dispatch(struct durable *durable)
 	bool recovered;
 	bool failed;
 
+	FAILPOINT("berthd.store.answer");
 	(void)pthread_mutex_lock(&durable->lock);
 	STAILQ_CONCAT(&answered, &durable->answered);
 	failed = durable->failed;

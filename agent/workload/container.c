@@ -10,6 +10,7 @@
 #include "agent/workload/model.h"
 #include "agent/workload/record.h"
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 
 #define LAUNCH_ARENA_BYTES (64U * 1024)
 
@@ -133,6 +134,7 @@ void container_launch(struct container *container)
 	container->attempt = workload->attempt;
 	container->gate_waits = !workload->durable;
 	container->phase = CONTAINER_LAUNCHING;
+	FAILPOINT("berthd.launch.send");
 	if (request_launch(container, &call, &err) < 0)
 		container_took_failed(container, &err, NULL);
 }
@@ -234,6 +236,7 @@ void container_took_started(struct container *container, const Berth__Sandbox__V
 	/* It is told again after a new connection: news only where it was missed. */
 	if (container->phase == CONTAINER_ENDED || (again && container->page))
 		return;
+	FAILPOINT("berthd.started.heard");
 	container->phase = CONTAINER_RUNNING;
 	container->pid = fact->pid;
 	container->started_wall_ns = fact->started_wall_ns;
@@ -326,11 +329,14 @@ void container_took_exited(struct container *container, const Berth__Sandbox__V1
 	/* Exited without Started: the news of the start was lost with a connection. */
 	if (container->phase == CONTAINER_LAUNCHING)
 		container->started_boot_ns = 0;
+	FAILPOINT("berthd.exited.heard");
 	set_ended(container, record_of_exit(container, fact));
 	container->log_bytes = fact->log_bytes;
 	container->log_dropped_bytes = fact->log_dropped_bytes;
 	close_record(container);
+	FAILPOINT("berthd.exited.event");
 	workload_keep(container->workload);
+	FAILPOINT("berthd.exited.kept");
 	release_container(container, container->attempt);
 	hand_on(container);
 }

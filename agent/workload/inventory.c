@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/workload/model.h"
+#include "proto/failpoint.h"
 #include "proto/page.h"
 
 static void node_event(struct engine *engine, Berth__V1__Reason reason, const char *sentence)
@@ -118,6 +119,7 @@ static void add_stray(struct engine *engine, const Berth__Sandbox__V1__KnownWork
 	struct stray *stray = calloc(1, sizeof(*stray));
 	bool live = false;
 
+	FAILPOINT("berthd.recovery.stray");
 	if (!stray)
 		return; /* the next inventory finds it again */
 	(void)snprintf(stray->id, sizeof(stray->id), "%s", known->workload);
@@ -235,6 +237,7 @@ static void compare_workload(struct workload *workload,
 	uint64_t instance = workload->instance;
 	uint32_t attempt = workload->attempt;
 
+	FAILPOINT("berthd.recovery.workload");
 	release_ended(workload, known);
 	/* An end can begin a new attempt or a new life, whose containers are not in question. */
 	for (size_t i = 0; i < workload->n_containers; i++) {
@@ -319,6 +322,7 @@ static void finish(struct engine *engine)
 	char sentence[160];
 
 	compare_missing(engine);
+	FAILPOINT("berthd.recovery.compared");
 	engine->ready = true;
 	if (engine->was_ready || engine->strays_removed) {
 		(void)snprintf(sentence, sizeof(sentence),
@@ -330,6 +334,7 @@ static void finish(struct engine *engine)
 	engine->was_ready = true;
 	engine->loaded = false;
 	go_on(engine);
+	FAILPOINT("berthd.recovery.going-on");
 	drain_resume(engine);
 	engine_start_waiting(engine);
 }
@@ -342,6 +347,7 @@ static void ask(struct engine *engine, const char *after)
 {
 	const struct sandboxlink_call call = { .done = on_inventory, .userdata = engine };
 
+	FAILPOINT("berthd.recovery.ask");
 	(void)request_inventory(engine, after, &call, NULL);
 }
 

@@ -15,6 +15,7 @@
 #include "agent/workload/record.h"
 #include "berth/agent/v1/kept.pb-c.h"
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 
 #define LIFE_ARENA_BYTES (4U << 20)
 
@@ -428,6 +429,7 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 {
 	bool rebooted = strcmp(life->boot_id, workload->engine->host.boot_id) != 0;
 
+	FAILPOINT("berthd.recovery.life");
 	load_state(workload, life);
 	for (size_t i = 0;
 	     i < workload->n_containers && i < life->n_containers && i < life->status->n_containers;

@@ -7,6 +7,7 @@
 #include "agent/workload/model.h"
 #include "agent/workload/validate.h"
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 
 #define RECORDS_MAX 4096 /* of ended workloads, beyond those that may run */
 
@@ -189,6 +190,7 @@ static int launch_replace(struct engine *engine, struct launch_plan *plan, uint6
 	struct successor *next = workload->successor;
 	struct charge both;
 
+	FAILPOINT("berthd.launch.replace");
 	if (!next)
 		next = calloc(1, sizeof(*next));
 	if (!next)
@@ -221,6 +223,7 @@ int launch_carry_out(struct engine *engine, struct launch_plan *plan, uint64_t g
 		     uint64_t epoch, Berth__V1__Reason reason, struct workload **ret_workload,
 		     struct err *err)
 {
+	FAILPOINT_RETURN("berthd.launch.accept", err);
 	if (plan->verdict == LAUNCH_NEW)
 		return launch_new(engine, plan, generation, epoch, ret_workload, err);
 	*ret_workload = plan->workload;
@@ -257,6 +260,7 @@ static void launch(struct command *command, const Berth__V1__LaunchRequest *requ
 			return;
 		}
 	}
+	FAILPOINT("berthd.launch.begun");
 	engine_wait(workload, command->waiter, request->no_wait ? UNTIL_DURABLE : UNTIL_SETTLED,
 		    plan.verdict == LAUNCH_SAME);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/workload/model.h"
+#include "proto/failpoint.h"
 
 struct release {
 	LIST_ENTRY(release) link;
@@ -59,6 +60,7 @@ static void on_durable(void *userdata, uint64_t ticket, const struct err *err)
 	struct engine *engine = release->engine;
 	struct workload *workload;
 
+	FAILPOINT("berthd.release.durable");
 	if (err && !release->asked) {
 		release->failed = true;
 		return;
@@ -66,6 +68,7 @@ static void on_durable(void *userdata, uint64_t ticket, const struct err *err)
 	engine_enter(engine);
 	LIST_REMOVE(release, link);
 	carry_out(release);
+	FAILPOINT("berthd.release.sent");
 	workload = engine_lookup(engine, release->id);
 	if (workload)
 		workload_attempt_if_it_may(workload);

@@ -10,6 +10,7 @@
 #include "agent/workload/model.h"
 #include "agent/workload/record.h"
 #include "agent/workload/validate.h"
+#include "proto/failpoint.h"
 #include "proto/names.h"
 #include "proto/signame.h"
 
@@ -102,6 +103,7 @@ static void on_opened(void *userdata, const struct sandboxlink_call *call,
 	struct engine *engine = userdata;
 	struct engine_session *session = find(engine, call->key[0]);
 
+	FAILPOINT("berthd.exec.opened");
 	if (!session)
 		return; /* closed meanwhile; the descriptors are closed with the packet */
 	if (reply->err->kind != ERR_NONE) {
@@ -365,6 +367,7 @@ static void took_started(struct engine_session *session,
 	Berth__V1__ExecStarted started = BERTH__V1__EXEC_STARTED__INIT;
 	char sentence[64];
 
+	FAILPOINT("berthd.exec.started");
 	session->running = true;
 	(void)snprintf(sentence, sizeof(sentence), "a program was started by Exec, pid %d",
 		       fact->pid);
@@ -390,6 +393,7 @@ static void took_exited(struct engine_session *session, const Berth__Sandbox__V1
 	Berth__V1__ExitRecord record = BERTH__V1__EXIT_RECORD__INIT;
 	struct arena arena;
 
+	FAILPOINT("berthd.exec.exited");
 	tell_history(session, REASON(EXEC_ENDED), "a program that was started by Exec ended");
 	arena_init(&arena, EXEC_ARENA_BYTES);
 	(void)record_fill_end(&record, &arena, fact->exit_si_code, fact->exit_si_status, NULL);

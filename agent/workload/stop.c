@@ -6,10 +6,12 @@
 #include <stdio.h>
 
 #include "agent/workload/model.h"
+#include "proto/failpoint.h"
 #include "proto/signame.h"
 
 static void kill_container(struct container *container)
 {
+	FAILPOINT("berthd.stop.kill");
 	container->kill_asked = true;
 	/* Where the link is down, stop_resend() asks again. */
 	(void)request_kill(container, NULL);
@@ -36,6 +38,7 @@ static void send_stop_signal(struct container *container)
 {
 	int signal = 15;
 
+	FAILPOINT("berthd.stop.signal");
 	(void)signame_parse(container->spec->stop_signal, &signal, NULL); /* it was validated */
 	(void)request_signal(container, signal, false, NULL, NULL);
 }
@@ -133,6 +136,7 @@ void stop_workload(struct workload *workload, Berth__V1__Reason reason, int64_t 
 	if (workload_is_ended(workload))
 		return;
 	workload->no_restart = true;
+	FAILPOINT("berthd.stop.begin");
 	if (first)
 		workload_put_intent(workload, true);
 	if (workload->ending) {

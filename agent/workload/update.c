@@ -10,6 +10,7 @@
 #include "agent/workload/canonical.h"
 #include "agent/workload/model.h"
 #include "agent/workload/validate.h"
+#include "proto/failpoint.h"
 #include "proto/names.h"
 
 #define OVER(to, from, field)                                            \
@@ -96,6 +97,7 @@ static void set_charge(struct workload *workload, const struct charge *charge)
 
 static void finish_update(struct engine *engine, struct operation *op, struct workload *workload)
 {
+	FAILPOINT("berthd.update.done");
 	if (!workload || workload_is_ended(workload))
 		return; /* what it was charged went with it */
 	if (op->err.kind != ERR_NONE) {
@@ -164,6 +166,7 @@ static int check(struct command *command, struct workload *workload, struct cont
 	const struct check fields = { .fault = &command->fault, .prefix = "resources" };
 	int r;
 
+	FAILPOINT("berthd.update.check");
 	validate_resources(whole, &fields);
 	r = engine_fault_check_fields(&command->fault, &command->err);
 	if (r >= 0)

@@ -18,6 +18,7 @@
 #include "agent/workload/model.h"
 #include "agent/workload/record.h"
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 
 /* ---- facts about one ------------------------------------------------------------------------------ */
 
@@ -249,9 +250,11 @@ static void on_intent_stored(void *userdata, uint64_t ticket, const struct err *
 	engine_enter(engine);
 	workload->intent_answered = true;
 	workload_touch(workload);
+	FAILPOINT("berthd.launch.durable");
 	if (!err) {
 		workload->durable = true;
 		open_gates(workload);
+		FAILPOINT("berthd.launch.gates-open");
 	} else if (!workload->no_restart) {
 		workload->no_restart = true;
 		workload->grace_override_ms = 0;
@@ -316,6 +319,7 @@ static int create(struct workload *workload, struct err *err)
 					       .key = { workload->slot, workload->instance } };
 	int r = request_create_workload(workload, &call, err);
 
+	FAILPOINT("berthd.launch.create");
 	if (r >= 0)
 		workload->created = true;
 	return r;
@@ -427,6 +431,7 @@ void workload_advance(struct workload *workload)
 	    !start_role(workload, ROLE(SIDECAR), true, CONTAINER_RUNNING) ||
 	    !start_role(workload, ROLE(MAIN), false, CONTAINER_RUNNING))
 		return;
+	FAILPOINT("berthd.started.all");
 	workload->running_boot_ns = timer_boot_ns(&engine->timers);
 	workload_set_state(workload, STATE(RUNNING), REASON(STARTED), "all main containers run");
 }
@@ -491,6 +496,7 @@ void workload_finish(struct workload *workload, Berth__V1__Reason reason, const 
 {
 	struct engine *engine = workload->engine;
 
+	FAILPOINT("berthd.end.finish");
 	timer_disarm(&engine->timers, &workload->backoff);
 	timer_disarm(&engine->timers, &workload->disconnect);
 	if (workload->created)
@@ -574,6 +580,7 @@ static void gone(struct workload *workload)
 {
 	struct engine *engine = workload->engine;
 
+	FAILPOINT("berthd.delete.gone");
 	workload->removing = false;
 	if (workload->successor) {
 		workload_succeed(workload);
@@ -582,6 +589,7 @@ static void gone(struct workload *workload)
 	workload_event(workload, NULL, REASON(DELETED), NULL, "deleted");
 	tell_life_over(workload);
 	workload_bury(engine, workload->id, highest_generation(workload));
+	FAILPOINT("berthd.delete.told");
 	engine_drop_workload(engine, workload);
 }
 
@@ -609,9 +617,11 @@ void workload_remove(struct workload *workload)
 
 	if (workload->removing)
 		return;
+	FAILPOINT("berthd.delete.begin");
 	workload->removing = true;
 	if (!workload->successor)
 		workload_bury(engine, workload->id, highest_generation(workload));
+	FAILPOINT("berthd.delete.buried");
 	release_workload(engine, workload->id, workload->instance, true, &call);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 
 #define NAME_DIGITS 9
 #define NAME_LENGTH (NAME_DIGITS + 4) /* "000000001.log" */
@@ -112,6 +113,7 @@ static int open_next(struct log *log)
 	struct stat st;
 	int fd;
 
+	FAILPOINT("monitor.log.next-file");
 	fd_close(&log->file_fd);
 	log->file_bytes = 0;
 	file_name(name, log->sequence + 1);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "sandbox/denial.h"
 #include "sandbox/monitor/attachment.h"
 #include "sandbox/monitor/group.h"
@@ -111,6 +112,7 @@ static void signal_first(struct monitor *monitor, int number)
 
 static void kill_all(struct monitor *monitor)
 {
+	FAILPOINT("monitor.stop.kill");
 	if (monitor->setup->session)
 		signal_first(monitor, SIGKILL);
 	else
@@ -121,6 +123,7 @@ static void kill_all(struct monitor *monitor)
 
 static void take_signal(struct monitor *monitor, const struct monitor_signal *signal)
 {
+	FAILPOINT("monitor.stop.signal");
 	if (signal->number < 0 || signal->number >= NSIG)
 		return;
 	if (signal->all && signal->number == SIGKILL)
@@ -161,6 +164,7 @@ static void take_message(struct monitor *monitor, const struct monitor_message *
 			attachment_end(&monitor->attachment);
 		break;
 	case MONITOR_ACK_EXIT:
+		FAILPOINT("monitor.exit.acknowledged");
 		monitor->done = monitor->told;
 		break;
 	default:
@@ -198,6 +202,7 @@ static void take_connection(struct monitor *monitor)
 	    peer.uid != geteuid())
 		return;
 	fd_close(&monitor->setup->control_fd);
+	FAILPOINT("monitor.run.connection");
 	monitor->setup->control_fd = take_fd(&fd);
 	tell_started(monitor);
 	if (monitor->told)
@@ -268,6 +273,7 @@ static void publish_counters(struct monitor *monitor)
 
 static void flush_log(struct monitor *monitor)
 {
+	FAILPOINT("monitor.log.flush");
 	log_flush(&monitor->log);
 	publish_counters(monitor);
 	monitor->held_part = false;
@@ -325,6 +331,7 @@ static void collect(struct monitor *monitor)
 		return;
 	}
 	monitor->ended = true;
+	FAILPOINT("monitor.exit.collected");
 	monitor->exited.exit_si_code = info.si_code;
 	monitor->exited.exit_si_status = info.si_status;
 	monitor->exited.finished_wall_ns = clock_ns(CLOCK_REALTIME);
@@ -346,6 +353,7 @@ static void write_exit_record(struct monitor *monitor)
 	page_writer_begin(page, monitor->setup->page_fd);
 	page->exit_si_code = exited->exit_si_code;
 	page->exit_si_status = exited->exit_si_status;
+	FAILPOINT("monitor.exit.half-recorded");
 	page->exit_killed_processes = exited->killed_processes;
 	page->finished_wall_ns = exited->finished_wall_ns;
 	page->finished_boot_ns = exited->finished_boot_ns;
@@ -368,16 +376,19 @@ static void finish(struct monitor *monitor)
 			return;
 		}
 		drain(monitor);
+		FAILPOINT("monitor.exit.drained");
 		group_read_totals(&monitor->group, &monitor->exited);
 		monitor->exited.log_bytes = monitor->log.counters.bytes;
 		monitor->exited.log_dropped_bytes = monitor->log.counters.dropped_bytes;
 	}
 	monitor->kill_since_ms = 0;
 	write_exit_record(monitor);
+	FAILPOINT("monitor.exit.recorded");
 	monitor->told = true;
 	attachment_end(&monitor->attachment);
 	fd_close(&monitor->setup->listener_fd);
 	tell_exited(monitor);
+	FAILPOINT("monitor.exit.told");
 }
 
 static bool waits_for_daemon(const struct monitor *monitor)
@@ -555,6 +566,7 @@ int monitor_run(struct monitor_setup *setup)
 	(void)umask(0);
 	(void)!chdir("/");
 	prepare(&monitor, setup);
+	FAILPOINT("monitor.run.begin");
 	while (!monitor.done)
 		turn(&monitor);
 	if (setup->run_dir_fd >= 0 && setup->listen_fd >= 0)
