@@ -216,8 +216,13 @@ bool peer_same_origin(const struct grpc_peer *a, const struct grpc_peer *b)
 
 const char *grpc_peer_text(const struct grpc_peer *peer, char *buf, size_t n)
 {
-	const char *name = peer->n_uri_names ? peer->uri_names[0] : peer->common_name;
+	const char *name = peer->common_name;
 
+	/* The common name is asserted by nobody where there are others: see grpc_peer_has_name(). */
+	if (peer->n_uri_names)
+		name = peer->uri_names[0];
+	else if (peer->n_dns_names)
+		name = peer->dns_names[0];
 	if (name && *name)
 		(void)snprintf(buf, n, "%s (%s)", peer->address, name);
 	else

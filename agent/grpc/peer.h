@@ -35,7 +35,7 @@ struct grpc_peer {
 	char fingerprint[65]; /* SHA-256 of the certificate, lower-case hex */
 };
 
-/* For logs: the address and, for TLS, the common name or first URI. Returns @buf. */
+/* For logs: the address and, for TLS, the first URI, or DNS name, or the common name. Returns @buf. */
 const char *grpc_peer_text(const struct grpc_peer *peer, char *buf, size_t n);
 
 /* True if the certificate carries @name as a DNS or URI subject alternative name, or, where it has no

@@ -59,7 +59,7 @@ from berth.v1 import types_pb2 as types  # noqa: E402
 
 import host as hosts  # noqa: E402
 import test_access  # noqa: E402
-from api import Refused  # noqa: E402
+from api import BUILD, Refused  # noqa: E402
 from story import STORIES, Skip, equal, has, run_stories, story  # noqa: E402
 
 STORIES.clear()  # those of the module above are the system suite's
@@ -222,16 +222,30 @@ def a_caller_that_goes_does_not_undo_its_command(host):
         host.until("slow", "RUNNING")
 
 
+def from_node(host, target, *certificates):
+    """client.js against `target`; `bootstrap test` puts what it needs into the build directory."""
+    modules = {**os.environ, "NODE_PATH": BUILD + "/node/node_modules"}
+    node = shutil.which("node")
+    if not node or subprocess.run([node, "-e", "require('@grpc/grpc-js'), require('@grpc/proto-loader')"], env=modules,
+                                  check=False, capture_output=True).returncode:
+        raise Skip(f"node does not find @grpc/grpc-js in {modules['NODE_PATH']}" if node else "node is not installed")
+    done = subprocess.run([node, os.path.join(HERE, "client.js"), os.path.join(TREE, "proto"), target, host.rootfs,
+                           str(host.generation), *certificates], env=modules, check=False, capture_output=True,
+                          text=True, timeout=60)
+    equal(done.returncode, 0, done.stdout + done.stderr)
+    equal(set(done.stdout.split()), ALL)
+
+
 @story
-def grpc_js_where_node_has_it(host):
-    found = subprocess.run(["node", "-e", "require.resolve('@grpc/grpc-js')"], check=False, capture_output=True) \
-        if shutil.which("node") else None
-    if not found or found.returncode != 0:
-        raise Skip("node does not find @grpc/grpc-js")
-    done = subprocess.run(["node", os.path.join(HERE, "client.js"), os.path.join(TREE, "proto"), "unix://" + host.socket,
-                           host.rootfs, str(host.generation)], check=False, capture_output=True, text=True, timeout=60)
-    equal(done.returncode, 0, done.stderr)
-    has(done.stdout, "RUNNING", "NOT_FOUND", "hi from node")
+def every_method_from_grpc_js_over_a_unix_socket(host):
+    from_node(host, "unix://" + host.socket)
+
+
+@story
+def every_method_from_grpc_js_over_tcp_with_certificates(host):
+    authority = test_access.authority_of(host)
+    from_node(host, f"127.0.0.1:{host.tcp_port()}", authority.path("pem"), authority.path("pem", "ops.example"),
+              authority.path("key", "ops.example"))
 
 
 def main():
