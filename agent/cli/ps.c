@@ -19,14 +19,18 @@ static bool is_over(const Berth__V1__WorkloadStatus *status)
 
 static void add_row(struct listing *listing, const Berth__V1__WorkloadStatus *status)
 {
-	char age[TEXT_SHORT_MAX];
+	char age[TEXT_SHORT_MAX], left[TEXT_SHORT_MAX];
 	size_t running = 0;
 
 	for (size_t i = 0; i < status->n_containers; i++)
 		running += status->containers[i]->pid != 0;
 	table_add(listing->table, "%s", status->id);
-	table_add(listing->table, "%s%s", text_state(status->state),
-		  status->paused ? " (paused)" : "");
+	if (status->next_restart_in_ms)
+		table_add(listing->table, "%s (%s)", text_state(status->state),
+			  text_age(status->next_restart_in_ms * 1000000u, left));
+	else
+		table_add(listing->table, "%s%s", text_state(status->state),
+			  status->paused ? " (paused)" : "");
 	table_add(listing->table, "%s", text_band(status->band));
 	table_add(listing->table, "%zu/%zu", running, status->n_containers);
 	table_add(listing->table, "%u", status->restarts);

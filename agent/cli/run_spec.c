@@ -6,6 +6,7 @@
 
 #include "agent/cli/cli.h"
 #include "agent/cli/resources.h"
+#include "agent/cli/run_restart.h"
 #include "agent/cli/verbs.h"
 #include "proto/quantity.h"
 
@@ -15,6 +16,8 @@ enum {
 	OPTION_TMPFS,
 	OPTION_WRITABLE,
 	OPTION_RESTART,
+	OPTION_RESTART_RULE,
+	OPTION_STOP_AFTER,
 	OPTION_BAND,
 	OPTION_HOST_NETWORK,
 	OPTION_HOST_IDS,
@@ -40,6 +43,8 @@ static const struct option options[] = {
 	{ "volume", required_argument, NULL, 'v' },
 	{ "writable", no_argument, NULL, OPTION_WRITABLE },
 	{ "restart", required_argument, NULL, OPTION_RESTART },
+	{ "restart-rule", required_argument, NULL, OPTION_RESTART_RULE },
+	{ "stop-after-disconnect", required_argument, NULL, OPTION_STOP_AFTER },
 	{ "band", required_argument, NULL, OPTION_BAND },
 	{ "host-network", no_argument, NULL, OPTION_HOST_NETWORK },
 	{ "host-ids", no_argument, NULL, OPTION_HOST_IDS },
@@ -137,17 +142,39 @@ static int take_word(const char *what, const char *text, const char *const *word
 	return cli_fail(CLI_USAGE, "%s %s: see berthctl run --help", what, text);
 }
 
+static Berth__V1__RestartPolicy *restart_of(struct run_spec *run)
+{
+	if (!run->spec->restart)
+		run->spec->restart = NEW(run, Berth__V1__RestartPolicy, restart_policy);
+	return run->spec->restart;
+}
+
 static int take_restart(struct run_spec *run, const char *text)
 {
 	static const char *const modes[] = { "never", "on-failure", "always", NULL };
 	int mode = 0, code;
 
-	run->spec->restart = NEW(run, Berth__V1__RestartPolicy, restart_policy);
-	if (!run->spec->restart)
+	if (!restart_of(run))
 		return cli_fail(CLI_FAILED, "out of memory");
 	code = take_word("--restart", text, modes, BERTH__V1__RESTART_MODE__RESTART_NEVER, &mode);
 	run->spec->restart->mode = (Berth__V1__RestartMode)mode;
 	return code;
+}
+
+static int take_restart_rule(struct run_spec *run, const char *text)
+{
+	if (!restart_of(run))
+		return cli_fail(CLI_FAILED, "out of memory");
+	return run_restart_take_rule(run->spec->restart, text, &run->arena);
+}
+
+static int take_stop_after(struct run_spec *run, const char *text)
+{
+	struct err err = { 0 };
+
+	if (quantity_parse_duration_ms(text, &run->spec->stop_after_disconnect_ms, &err) < 0)
+		return cli_fail_usage(&err, "--stop-after-disconnect");
+	return 0;
 }
 
 static int take_band(struct run_spec *run, const char *text)
@@ -257,6 +284,10 @@ static int take_option(struct run_spec *run, int option, char *value)
 		return labels_add(&run->labels, value, &run->arena) < 0 ? CLI_USAGE : 0;
 	case OPTION_RESTART:
 		return take_restart(run, value);
+	case OPTION_RESTART_RULE:
+		return take_restart_rule(run, value);
+	case OPTION_STOP_AFTER:
+		return take_stop_after(run, value);
 	case OPTION_BAND:
 		return take_band(run, value);
 	case OPTION_HOST_NETWORK:

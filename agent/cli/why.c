@@ -108,6 +108,7 @@ static void print_container(const Berth__V1__ContainerStatus *container)
 
 static void print_head(const Berth__V1__WorkloadStatus *status)
 {
+	char escaped[TEXT_ESCAPED_MAX];
 	char text[TEXT_SHORT_MAX];
 
 	(void)printf("%s (generation %" PRIu64 "): %s%s since %s\n", status->id, status->generation,
@@ -117,8 +118,16 @@ static void print_head(const Berth__V1__WorkloadStatus *status)
 	if (status->restarts > 0)
 		(void)printf("  restarts:  %u\n", status->restarts);
 	if (status->next_restart_unix_ns > 0)
-		(void)printf("  next:      starts again at %s\n",
+		(void)printf("  next:      starts again in %.1f s, at %s\n",
+			     (double)status->next_restart_in_ms / 1e3,
 			     text_time(status->next_restart_unix_ns, text));
+	if (status->_lease_left_ms_case) {
+		(void)printf("  lease:     stopped when %s is silent for %.1f s more\n",
+			     status->scheduler[0] ? text_escape(status->scheduler,
+								strlen(status->scheduler), escaped)
+						  : "its scheduler",
+			     (double)status->lease_left_ms / 1e3);
+	}
 }
 
 static bool on_events(const ProtobufCMessage *message, void *userdata)

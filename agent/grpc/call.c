@@ -125,6 +125,16 @@ uint64_t grpc_call_deadline_usec(const struct grpc_call *call)
 	return call->deadline_usec;
 }
 
+void grpc_call_mark(struct grpc_call *call)
+{
+	call->marked = true;
+}
+
+bool grpc_call_is_marked(const struct grpc_call *call)
+{
+	return call->marked;
+}
+
 bool grpc_call_cancelled(const struct grpc_call *call)
 {
 	return call->cancelled;

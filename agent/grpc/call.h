@@ -68,6 +68,9 @@ uint64_t grpc_call_deadline_usec(const struct grpc_call *call);
 const char *grpc_call_metadata(const struct grpc_call *call, const char *name);
 /* Nobody waits for the answer any more. */
 bool grpc_call_cancelled(const struct grpc_call *call);
+/* A note of grpc_server_options.authorise for on_call_end: whether the first has seen and allowed it. */
+void grpc_call_mark(struct grpc_call *call);
+bool grpc_call_is_marked(const struct grpc_call *call);
 
 /* --- ending it: exactly one of these, once --- */
 

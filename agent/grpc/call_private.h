@@ -53,6 +53,7 @@ struct grpc_call {
 	bool paused;
 	bool is_ready; /* in the connection's list */
 	bool counted;  /* against the limits on calls */
+	bool marked;   /* grpc_call_mark() */
 
 	struct call_head head;
 	struct lpm lpm;

@@ -3,6 +3,7 @@
  * it, and the command goes on.
  */
 #include "agent/service/handlers.h"
+#include "agent/service/roles.h"
 #include "agent/service/status.h"
 
 #define REPLY_BYTES (4U << 20)
@@ -14,6 +15,7 @@ struct command {
 	/* Build the reply to a success in @arena; NULL: not enough memory. */
 	ProtobufCMessage *(*reply)(struct command *command, const struct engine_answer *answer);
 	Berth__V1__ReconcileResponse *reconciled;
+	char scheduler[PEER_NAME_MAX];
 	struct arena arena;
 };
 
@@ -66,6 +68,7 @@ static struct command *command_begin(struct grpc_call *call, struct service *ser
 	}
 	command->waiter.done = on_done;
 	command->waiter.userdata = command;
+	command->waiter.scheduler = peer_name(grpc_call_peer(call), command->scheduler);
 	command->call = call;
 	command->service = service;
 	command->reply = reply;

@@ -55,25 +55,32 @@ int service_authorise(struct grpc_call *call, void *user, struct err *err)
 	const struct service *service = user;
 	const struct grpc_peer *peer = grpc_call_peer(call);
 	unsigned int roles = roles_of_peer(service->settings, peer);
+	char name[PEER_NAME_MAX];
 	char text[256];
 	int r = roles_permit(roles, grpc_call_method(call), err);
 
-	if (r < 0)
+	if (r < 0) {
 		log_event(LOG_WARNING,
 			  &(struct log_about){ .request = grpc_call_id(call),
 					       .peer = grpc_peer_text(peer, text, sizeof(text)) },
 			  "refused: %s", err->text);
-	else if (roles & ROLE_SCHEDULER)
-		engine_heard_scheduler(service->engine);
+	} else if (roles) {
+		grpc_call_mark(call);
+		engine_call_began(service->engine, peer_name(peer, name));
+	}
 	return r;
 }
 
 void service_log_call(struct grpc_call *call, const struct grpc_call_end *end, void *user)
 {
 	const struct grpc_method *method = grpc_call_method(call);
+	const struct service *service = user;
 	int priority = end->code == GRPC_INTERNAL ? LOG_WARNING : LOG_DEBUG;
+	char name[PEER_NAME_MAX];
 	char text[256];
 
+	if (grpc_call_is_marked(call))
+		engine_call_ended(service->engine, peer_name(grpc_call_peer(call), name));
 	log_event(priority,
 		  &(struct log_about){
 			  .request = grpc_call_id(call),

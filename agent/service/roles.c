@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Accounts in more groups than this are looked up by the group's own list of members only. */
@@ -57,6 +58,25 @@ unsigned int roles_of_peer(const struct settings *settings, const struct grpc_pe
 	if (has_name(&settings->observers, peer))
 		roles |= ROLE_OBSERVER;
 	return roles;
+}
+
+const char *peer_name(const struct grpc_peer *peer, char buffer[static PEER_NAME_MAX])
+{
+	const char *name = peer->common_name;
+
+	if (peer->kind == GRPC_PEER_UNIX) {
+		(void)snprintf(buffer, PEER_NAME_MAX, "uid:%u", peer->uid);
+		return buffer;
+	}
+	if (peer->n_uri_names)
+		name = peer->uri_names[0];
+	else if (peer->n_dns_names)
+		name = peer->dns_names[0];
+	if (name && *name && strlen(name) < PEER_NAME_MAX)
+		(void)snprintf(buffer, PEER_NAME_MAX, "%s", name);
+	else
+		(void)snprintf(buffer, PEER_NAME_MAX, "sha256:%s", peer->fingerprint);
+	return buffer;
 }
 
 const char *roles_text(unsigned int roles, char buffer[static ROLES_TEXT_MAX])

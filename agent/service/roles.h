@@ -33,6 +33,14 @@ unsigned int roles_of_peer(const struct settings *settings, const struct grpc_pe
  */
 int roles_permit(unsigned int roles, const struct grpc_method *method, struct err *err);
 
+/*
+ * By which name a scheduler is known to come back (WorkloadSpec.stop_after_disconnect_ms): of its
+ * certificate the first URI, else the first DNS name, else the common name, else (also where that is longer
+ * than fits) the fingerprint; "uid:0" on a unix socket. Writes into @buffer and returns it.
+ */
+#define PEER_NAME_MAX 512
+const char *peer_name(const struct grpc_peer *peer, char buffer[static PEER_NAME_MAX]);
+
 /* "operator", "scheduler,observer", "no role": writes into @buffer and returns it. */
 #define ROLES_TEXT_MAX 32
 const char *roles_text(unsigned int roles, char buffer[static ROLES_TEXT_MAX]);

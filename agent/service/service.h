@@ -22,7 +22,7 @@ struct service {
 const struct grpc_method *service_methods(size_t *ret_n);
 
 /* grpc_server_options.authorise with the struct service as its user: roles_permit() for the peer, and a log
- * line for a refusal. */
+ * line for a refusal. Who may call is heard of (engine_call_began()) until service_log_call(). */
 int service_authorise(struct grpc_call *call, void *user, struct err *err);
 
 /* grpc_server_options.on_call_end: the access log, at debug; failures of the host at warning. */

@@ -1,6 +1,7 @@
 #include "agent/workload/canonical.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,31 @@ static void sort_map(void *entries, size_t n)
 		}                                                  \
 	} while (0)
 
+/* The name of a signal that was validated. NULL without memory. */
+static char *signal_name(struct spec *spec, const char *text)
+{
+	char name[SIGNAME_MAX];
+	int signal = 0;
+
+	(void)signame_parse(text, &signal, NULL);
+	if (signame_parse(signame_format(signal, name), &signal, NULL) < 0) /* it has none */
+		(void)snprintf(name, sizeof(name), "%d", signal);
+	return arena_strdup(&spec->arena, name);
+}
+
+static int set_rules(struct spec *spec, Berth__V1__RestartPolicy *policy)
+{
+	for (size_t i = 0; i < policy->n_rules; i++)
+		for (size_t j = 0; j < policy->rules[i]->n_signals; j++) {
+			char *name = signal_name(spec, policy->rules[i]->signals[j]);
+
+			if (!name)
+				return -ENOMEM;
+			policy->rules[i]->signals[j] = name;
+		}
+	return 0;
+}
+
 static int set_restart(struct spec *spec)
 {
 	Berth__V1__RestartPolicy *policy = spec->message->restart;
@@ -57,7 +83,7 @@ static int set_restart(struct spec *spec)
 		    BACKOFF_CAP_DEFAULT_MS);
 	SET_DEFAULT(policy, reset_after_ms,
 		    BERTH__V1__RESTART_POLICY___RESET_AFTER_MS_RESET_AFTER_MS, BACKOFF_RESET_MS);
-	return 0;
+	return set_rules(spec, policy);
 }
 
 static int set_volume(struct spec *spec, Berth__V1__Volume *volume)
@@ -126,16 +152,12 @@ static int set_sandbox(struct spec *spec, Berth__V1__Container *container)
 
 static int set_container(struct spec *spec, Berth__V1__Container *container)
 {
-	char name[SIGNAME_MAX];
-	int signal = 15;
-
 	if (!container->role)
 		container->role = ROLE(MAIN);
 	if (!*container->working_dir)
 		container->working_dir = arena_strdup(&spec->arena, "/");
-	if (*container->stop_signal)
-		(void)signame_parse(container->stop_signal, &signal, NULL); /* it was validated */
-	container->stop_signal = arena_strdup(&spec->arena, signame_format(signal, name));
+	container->stop_signal = signal_name(spec, *container->stop_signal ? container->stop_signal
+									   : "TERM");
 	SET_DEFAULT(container, stop_grace_ms, BERTH__V1__CONTAINER___STOP_GRACE_MS_STOP_GRACE_MS,
 		    STOP_GRACE_DEFAULT_MS);
 	sort_map(container->env, container->n_env);

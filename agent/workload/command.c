@@ -52,7 +52,6 @@ bool command_passes(struct command *command)
 	}
 	if (raised)
 		engine->store->ops->put_epoch(engine->store, engine->fence.epoch, &done);
-	engine_heard_scheduler(engine);
 	return true;
 }
 

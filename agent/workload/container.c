@@ -273,6 +273,7 @@ static void hand_on(struct container *container)
 					   workload->end_sentence);
 		stop_advance(workload);
 	} else if (container->spec->role != ROLE(INIT)) {
+		workload->restart_rule = restart_find_rule(workload, record);
 		workload_end(workload, reason, "%s %s %s", container_role_name(container),
 			     container->spec->name, sentence);
 	} else if (reason == REASON(COMPLETED)) {
@@ -281,6 +282,7 @@ static void hand_on(struct container *container)
 		workload_end(workload, reason, "init container %s %s", container->spec->name,
 			     sentence);
 	} else {
+		workload->restart_rule = restart_find_rule(workload, record);
 		workload_end(workload, REASON(INIT_FAILED), "init container %s %s",
 			     container->spec->name, sentence);
 	}

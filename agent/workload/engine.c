@@ -426,7 +426,6 @@ static int init(struct engine *engine, sd_event *event, const struct engine_conf
 	engine->timers.fired = after_timers;
 	engine->timers.userdata = engine;
 	engine->start_boot_ns = timer_boot_ns(&engine->timers);
-	engine->last_heard_boot_ns = engine->start_boot_ns;
 	/* Instances must differ from those of an earlier berthd: begin at the time of day. */
 	engine->last_instance = timer_wall_ns(&engine->timers) / NS_PER_MS;
 	engine->last_session = timer_wall_ns(&engine->timers);
@@ -483,6 +482,7 @@ void engine_free(struct engine *engine)
 		operation_free(LIST_FIRST(&engine->operations));
 	inventory_forget_strays(engine);
 	release_forget(engine);
+	leases_forget(engine);
 	engine->store->recovered = NULL;
 	timer_disarm(&engine->timers, &engine->drain.timer);
 	timer_queue_done(&engine->timers);
@@ -498,11 +498,6 @@ void engine_free(struct engine *engine)
 void engine_set_listener(struct engine *engine, const struct engine_listener *listener)
 {
 	engine->listener = listener;
-}
-
-void engine_heard_scheduler(struct engine *engine)
-{
-	engine->last_heard_boot_ns = timer_boot_ns(&engine->timers);
 }
 
 void engine_run_timers(struct engine *engine)

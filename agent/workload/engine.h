@@ -68,6 +68,9 @@ struct engine_answer {
 struct engine_waiter {
 	void (*done)(struct engine_waiter *waiter, const struct engine_answer *answer);
 	void *userdata; /* the caller's */
+	/* Who commands, for engine_launch() and engine_reconcile(): as for engine_call_began(), read
+	 * during the call only. NULL: not known. */
+	const char *scheduler;
 
 	/* the engine's own from here */
 	LIST_ENTRY(engine_waiter) link;
@@ -139,9 +142,13 @@ void engine_reconcile(struct engine *engine, const Berth__V1__ReconcileRequest *
 void engine_set_schedulable(struct engine *engine, const Berth__V1__SetSchedulableRequest *request,
 			    struct engine_waiter *waiter);
 
-/* A scheduler showed that it lives, by a call that is no fenced command: puts off
- * WorkloadSpec.stop_after_disconnect_ms. Fenced commands do it by themselves. */
-void engine_heard_scheduler(struct engine *engine);
+/*
+ * A call of the scheduler @name began, or one ended: it is being heard of from the first to the second,
+ * which puts off WorkloadSpec.stop_after_disconnect_ms of the workloads that it placed
+ * (engine_waiter.scheduler). @name is as the contract says there, never empty; it stays the caller's.
+ */
+void engine_call_began(struct engine *engine, const char *name);
+void engine_call_ended(struct engine *engine, const char *name);
 
 /* ---- Questions: answered at once, in the caller's arena -------------------------------------------- */
 

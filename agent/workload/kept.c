@@ -48,6 +48,8 @@ static int fill_status(const struct workload *workload, struct arena *arena,
 	if (!life->status || engine_fill_status(workload, arena, life->status) < 0)
 		return -ENOMEM;
 	life->status->n_labels = 0;
+	life->status->next_restart_in_ms = 0;
+	life->status->_lease_left_ms_case = 0;
 	for (size_t i = 0; i < life->status->n_containers; i++) {
 		Berth__V1__ContainerStatus *status = life->status->containers[i];
 
@@ -71,6 +73,8 @@ static int fill_successor(const struct workload *workload, struct arena *arena,
 	next->spec = workload->successor->spec->message;
 	next->generation = workload->successor->generation;
 	next->epoch = workload->successor->epoch;
+	if (workload->successor->scheduler)
+		next->scheduler = workload->successor->scheduler;
 	life->successor = next;
 	return 0;
 }
@@ -90,6 +94,7 @@ static int fill_life(const struct workload *workload, struct arena *arena,
 	life->ending = workload->ending;
 	life->end_reason = workload->end_reason;
 	life->end_sentence = (char *)workload->end_sentence;
+	life->restart_rule = workload->restart_rule;
 	life->no_restart = workload->no_restart;
 	life->killed = workload->killed;
 	life->delete_when_ended = workload->delete_when_ended;
@@ -170,8 +175,12 @@ void engine_keep_node(struct engine *engine)
 	const struct store_done nobody = { 0 };
 	Berth__Agent__V1__Node node = BERTH__AGENT__V1__NODE__INIT;
 	cleanup_free uint8_t *bytes = NULL;
+	cleanup_arena struct arena arena;
 	size_t n;
 
+	arena_init(&arena, LIFE_ARENA_BYTES);
+	if (leases_fill(engine, &arena, &node) < 0)
+		return; /* what was kept before stands */
 	node.events_instance = engine->events.instance;
 	node.unschedulable = !engine->schedulable;
 	node.unschedulable_sentence = engine->unschedulable;
@@ -243,6 +252,7 @@ static int load_node(void *userdata, const uint8_t *bytes, size_t n)
 	if (strcmp(node->boot_id, engine->host.boot_id) == 0) {
 		engine->drain.deadline_boot_ns = node->drain_deadline_boot_ns;
 		engine->drain.deadline_wall_ns = node->drain_deadline_wall_ns;
+		leases_load(engine, node);
 	}
 	berth__agent__v1__node__free_unpacked(node, NULL);
 	return 0;
@@ -345,6 +355,7 @@ static void load_successor(struct workload *workload, const Berth__Agent__V1__Su
 	}
 	next->generation = kept->generation;
 	next->epoch = kept->epoch;
+	next->scheduler = *kept->scheduler ? strdup(kept->scheduler) : NULL;
 	workload->successor = next;
 }
 
@@ -373,7 +384,10 @@ static void load_state(struct workload *workload, const Berth__Agent__V1__Life *
 	workload->end_reason = life->end_reason;
 	(void)snprintf(workload->end_sentence, sizeof(workload->end_sentence), "%s",
 		       life->end_sentence);
+	workload->restart_rule = life->restart_rule;
 	workload->no_restart |= life->no_restart;
+	if (*status->scheduler)
+		workload->scheduler = strdup(status->scheduler);
 	workload->killed = life->killed;
 	workload->delete_when_ended = life->delete_when_ended;
 	if (life->_grace_override_ms_case)
@@ -414,7 +428,7 @@ static void load_timers(struct workload *workload, const Berth__Agent__V1__Life 
 	if (workload->state == STATE(BACKOFF))
 		restart_resume(workload, life->next_restart_boot_ns);
 	if (!workload_is_ended(workload))
-		workload_watch_scheduler(workload);
+		lease_watch(workload);
 }
 
 static void uncharge_ended(struct workload *workload)
@@ -478,6 +492,7 @@ int engine_load(struct engine *engine, struct err *err)
 
 	if (r < 0)
 		return r;
+	leases_loaded(engine);
 	engine->loaded = engine->n_workloads > 0;
 	engine_keep_node(engine);
 	return 0;

@@ -177,6 +177,7 @@ static int launch_new(struct engine *engine, struct launch_plan *plan, uint64_t 
 		return r;
 	}
 	workload->waits_for_room = plan->waits_for_room;
+	lease_pass_to(workload, plan->scheduler);
 	charge_add(&engine->charged, &workload->charge);
 	*ret_workload = workload;
 	workload_begin(workload);
@@ -196,9 +197,11 @@ static int launch_replace(struct engine *engine, struct launch_plan *plan, uint6
 	if (!next)
 		return err_oom(err);
 	spec_free(next->spec);
+	free(next->scheduler);
 	*next = (struct successor){ .spec = take_ptr(&plan->spec),
 				    .generation = generation,
 				    .epoch = epoch,
+				    .scheduler = plan->scheduler ? strdup(plan->scheduler) : NULL,
 				    .charge = plan->charge };
 	workload->successor = next;
 	workload->delete_when_ended = false;
@@ -217,6 +220,23 @@ static int launch_replace(struct engine *engine, struct launch_plan *plan, uint6
 	workload->charge = (struct charge){ 0 };
 	workload_succeed(workload);
 	return 0;
+}
+
+/* It is there as it should be: who says so now, answers for it. */
+void launch_confirm(struct workload *workload, const char *scheduler)
+{
+	char *copy;
+
+	if (!workload->successor) {
+		lease_pass_to(workload, scheduler);
+		return;
+	}
+	copy = scheduler ? strdup(scheduler) : NULL;
+	if (!copy)
+		return;
+	free(workload->successor->scheduler);
+	workload->successor->scheduler = copy;
+	workload_touch(workload);
 }
 
 int launch_carry_out(struct engine *engine, struct launch_plan *plan, uint64_t generation,
@@ -250,8 +270,10 @@ static void launch(struct command *command, const Berth__V1__LaunchRequest *requ
 		return;
 	}
 	workload = plan.workload;
+	plan.scheduler = command->waiter->scheduler;
 	if (plan.verdict == LAUNCH_SAME) {
 		workload->epoch = request->fence->epoch;
+		launch_confirm(workload, plan.scheduler);
 	} else {
 		r = launch_carry_out(engine, &plan, generation, request->fence->epoch,
 				     REASON(GENERATION_REPLACED), &workload, &command->err);

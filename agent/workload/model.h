@@ -19,6 +19,7 @@
 #include "agent/workload/fence.h"
 #include "agent/workload/host.h"
 #include "agent/workload/timer.h"
+#include "berth/agent/v1/kept.pb-c.h"
 #include "proto/page.h"
 
 #define SENTENCE_MAX 512
@@ -89,6 +90,7 @@ struct successor {
 	struct spec *spec;
 	uint64_t generation;
 	uint64_t epoch;
+	char *scheduler;
 	struct charge charge;
 };
 
@@ -134,6 +136,7 @@ struct workload {
 	bool ending;
 	Berth__V1__Reason end_reason;
 	char end_sentence[SENTENCE_MAX];
+	uint32_t restart_rule;     /* that fits its end, from 1; 0: none */
 	bool no_restart;           /* it was asked to end: the policy does not count */
 	bool killed;               /* some container needed the kill after its grace */
 	int64_t grace_override_ms; /* -1: the containers' own */
@@ -142,7 +145,9 @@ struct workload {
 	bool removing;            /* ended; berth-sandboxd was asked to remove all */
 
 	struct timer backoff;
-	struct timer disconnect;
+	struct timer disconnect; /* while @lease */
+	struct scheduler *lease; /* whose silence ends it; NULL: nobody's */
+	char *scheduler;         /* who placed it; NULL: not known */
 	struct waiter_list waiters;
 	bool touched; /* since the last engine_leave() */
 	TAILQ_ENTRY(workload) touched_link;
@@ -208,7 +213,6 @@ struct engine {
 	struct engine_resources capacity;
 	struct engine_resources reserve;
 	struct charge charged;
-	uint64_t last_heard_boot_ns; /* of a scheduler */
 	uint64_t start_boot_ns;
 	char version[64];
 
@@ -226,6 +230,7 @@ struct engine {
 	LIST_HEAD(, engine_session) sessions;
 	LIST_HEAD(, stray) strays;
 	LIST_HEAD(, release) releases;
+	LIST_HEAD(, scheduler) schedulers;
 	bool loaded; /* workloads of before this start; until the first inventory */
 	TAILQ_HEAD(, workload) touched; /* waiters may be due */
 	TAILQ_HEAD(, workload) gone;    /* to be freed */
@@ -316,19 +321,21 @@ struct launch_plan {
 	struct spec *spec;         /* NEW, REPLACE: canonical; the plan's until it is carried out */
 	struct charge charge;
 	bool waits_for_room;
-	int r; /* REFUSED */
+	const char *scheduler; /* who asks; the asker's. NULL: not known */
+	int r;                 /* REFUSED */
 };
 /* @room is what counts as taken; @promised (may be NULL) what is about to be free of that. */
 void launch_plan(struct engine *engine, const Berth__V1__WorkloadSpec *spec, uint64_t generation,
 		 const struct charge *promised, struct launch_plan *plan,
 		 struct engine_fault *fault, struct err *err);
 void launch_plan_done(struct launch_plan *plan);
+/* SAME: it is @scheduler's (may be NULL) from now on. */
+void launch_confirm(struct workload *workload, const char *scheduler);
 /* NEW or REPLACE. *ret_workload is the one concerned. */
 int launch_carry_out(struct engine *engine, struct launch_plan *plan, uint64_t generation,
 		     uint64_t epoch, Berth__V1__Reason reason, struct workload **ret_workload,
 		     struct err *err);
 
-void workload_watch_scheduler(struct workload *workload); /* stop_after_disconnect_ms from now */
 /* PENDING, with room, berth-sandboxd there and nothing of an earlier life in the way: start. */
 void workload_attempt_if_it_may(struct workload *workload);
 
@@ -349,8 +356,27 @@ bool release_waits(const struct engine *engine, const char *id);
 void release_again(struct engine *engine); /* those that the store had failed */
 void release_forget(struct engine *engine);
 
+/* lease.c: stop_after_disconnect_ms */
+/* Begin to watch whoever placed it, or go on with that after a start; nothing without a lease. */
+void lease_watch(struct workload *workload);
+void lease_end(struct workload *workload);
+/* The scheduler @name (NULL: nobody that is known) has said that it shall be there. */
+void lease_pass_to(struct workload *workload, const char *name);
+/* How long its scheduler may still be silent; 0 also without a lease. */
+uint64_t lease_left_ns(const struct workload *workload);
+/* 0, or -1 without memory. */
+int leases_fill(struct engine *engine, struct arena *arena, Berth__Agent__V1__Node *node);
+void leases_load(struct engine *engine, const Berth__Agent__V1__Node *node);
+void leases_loaded(struct engine *engine); /* those that no workload hangs on go */
+void leases_forget(struct engine *engine);
+
 /* restart.c */
-bool restart_is_due(const struct workload *workload, Berth__V1__Reason reason);
+/* The rule that fits how a container ended, from 1; 0: none does. @record may be NULL. */
+uint32_t restart_find_rule(const struct workload *workload, const Berth__V1__ExitRecord *record);
+/* What follows an attempt that ended for @reason. */
+Berth__V1__RestartAction restart_action(const struct workload *workload, Berth__V1__Reason reason);
+/* Until the next attempt begins; 0: none is waited for. */
+uint64_t restart_left_ms(const struct workload *workload);
 void restart_schedule(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
 uint64_t restart_delay_ms(const Berth__V1__RestartPolicy *policy, uint32_t n);
 void restart_now(struct workload *workload);

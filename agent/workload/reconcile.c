@@ -226,6 +226,9 @@ static void carry_out_step(struct reconcile *rec, struct step *step)
 		workload_delete(step->plan.workload, REASON(NOT_DESIRED), "not desired any more");
 		return;
 	}
+	step->plan.scheduler = rec->command.waiter->scheduler;
+	if (step->plan.verdict == LAUNCH_SAME)
+		launch_confirm(step->plan.workload, step->plan.scheduler);
 	if (step->plan.verdict != LAUNCH_NEW && step->plan.verdict != LAUNCH_REPLACE)
 		return;
 	if (launch_carry_out(engine, &step->plan, step->desired->generation,

@@ -91,6 +91,7 @@ int engine_fill_status(const struct workload *workload, struct arena *arena,
 	ret->next_restart_unix_ns = workload->state == STATE(BACKOFF)
 					    ? workload->next_restart_wall_ns
 					    : 0;
+	ret->next_restart_in_ms = workload->state == STATE(BACKOFF) ? restart_left_ms(workload) : 0;
 	ret->created_time_unix_ns = workload->created_wall_ns;
 	ret->changed_time_unix_ns = workload->changed_wall_ns;
 	ret->band = spec->band;
@@ -99,6 +100,12 @@ int engine_fill_status(const struct workload *workload, struct arena *arena,
 	ret->host_id_first = workload->host_id_first;
 	ret->paused = workload->paused;
 	ret->event_sequence = workload->event_sequence;
+	if (workload->scheduler)
+		ret->scheduler = workload->scheduler;
+	if (workload->lease) {
+		ret->_lease_left_ms_case = BERTH__V1__WORKLOAD_STATUS___LEASE_LEFT_MS_LEASE_LEFT_MS;
+		ret->lease_left_ms = lease_left_ns(workload) / NS_PER_MS;
+	}
 	for (size_t i = 0; i < workload->n_containers; i++)
 		if (arena_append(arena, &ret->containers, &ret->n_containers,
 				 container_status(&workload->containers[i], arena)) < 0)

@@ -4,6 +4,7 @@
 #include "agent/workload/canonical.h"
 #include "agent/workload/validate.h"
 #include "proto/names.h"
+#include "proto/signame.h"
 
 #define CONTAINERS_MAX    16
 #define SYSCTLS_MAX       32
@@ -15,6 +16,9 @@
 #define FACTOR_MAX        100000
 #define BACKOFF_MAX_MS    86400000
 #define DISCONNECT_MIN_MS 1000
+#define RULES_MAX         32
+#define RULE_CODES_MAX    256
+#define RULE_SIGNALS_MAX  64
 
 static void check_containers(const Berth__V1__WorkloadSpec *spec, const struct check *check)
 {
@@ -42,6 +46,44 @@ static void check_containers(const Berth__V1__WorkloadSpec *spec, const struct c
 		check_wrong(check, "at least one must be a main container", "containers");
 }
 
+static void check_rule(const Berth__V1__RestartRule *rule, const struct check *check)
+{
+	struct err err = { 0 };
+	int signal;
+
+	if (rule->action < BERTH__V1__RESTART_ACTION__RULE_RESTART ||
+	    rule->action > BERTH__V1__RESTART_ACTION__RULE_FAIL)
+		check_wrong(check, "must be RULE_RESTART, RULE_DO_NOT_RESTART or RULE_FAIL",
+			    "action");
+	if (rule->n_exit_codes == 0 && rule->n_signals == 0 && !rule->oom)
+		check_wrong(check, "must name exit_codes, signals or oom", "%s", "");
+	if (rule->n_exit_codes > RULE_CODES_MAX)
+		check_wrong(check, "at most 256", "exit_codes");
+	for (size_t i = 0; i < rule->n_exit_codes && i < RULE_CODES_MAX; i++)
+		if (rule->exit_codes[i] > 255)
+			check_wrong(check, "must be from 0 to 255", "exit_codes[%zu]", i);
+	if (rule->n_signals > RULE_SIGNALS_MAX)
+		check_wrong(check, "at most 64", "signals");
+	for (size_t i = 0; i < rule->n_signals && i < RULE_SIGNALS_MAX; i++)
+		check_result(check, signame_parse(rule->signals[i], &signal, &err), &err,
+			     "signals[%zu]", i);
+}
+
+static void check_rules(const Berth__V1__RestartPolicy *policy, const struct check *check)
+{
+	if (policy->n_rules > RULES_MAX) {
+		check_wrong(check, "at most 32", "restart.rules");
+		return;
+	}
+	for (size_t i = 0; i < policy->n_rules; i++) {
+		char prefix[96];
+		const struct check inner = { .fault = check->fault, .prefix = prefix };
+
+		(void)snprintf(prefix, sizeof(prefix), "%s.restart.rules[%zu]", check->prefix, i);
+		check_rule(policy->rules[i], &inner);
+	}
+}
+
 static void check_restart(const Berth__V1__RestartPolicy *policy, const struct check *check)
 {
 	if (!policy)
@@ -56,6 +98,7 @@ static void check_restart(const Berth__V1__RestartPolicy *policy, const struct c
 		check_wrong(check, "at most 86400000, a day", "restart.initial_backoff_ms");
 	if (policy->_max_backoff_ms_case && policy->max_backoff_ms > BACKOFF_MAX_MS)
 		check_wrong(check, "at most 86400000, a day", "restart.max_backoff_ms");
+	check_rules(policy, check);
 }
 
 static void check_sysctls(const Berth__V1__WorkloadSpec *spec, const struct check *check)

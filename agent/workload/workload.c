@@ -204,6 +204,7 @@ void workload_drop_successor(struct workload *workload)
 	if (!workload->successor)
 		return;
 	spec_free(workload->successor->spec);
+	free(workload->successor->scheduler);
 	free(workload->successor);
 	workload->successor = NULL;
 	workload_touch(workload);
@@ -214,11 +215,14 @@ void workload_free(struct workload *workload)
 	struct timer_queue *timers = &workload->engine->timers;
 
 	timer_disarm(timers, &workload->backoff);
-	timer_disarm(timers, &workload->disconnect);
+	lease_end(workload);
 	free_life(workload);
-	if (workload->successor)
+	if (workload->successor) {
 		spec_free(workload->successor->spec);
+		free(workload->successor->scheduler);
+	}
 	free(workload->successor);
+	free(workload->scheduler);
 	free(workload->kept);
 	free(workload);
 }
@@ -333,6 +337,7 @@ void workload_attempt(struct workload *workload)
 	workload->ending = false;
 	workload->killed = false;
 	workload->paused = false;
+	workload->restart_rule = 0;
 	workload->running_boot_ns = 0;
 	workload->next_restart_wall_ns = 0;
 	if (workload->attempt == 1)
@@ -341,32 +346,6 @@ void workload_attempt(struct workload *workload)
 		workload_set_state(workload, STATE(STARTING), REASON(RESTARTING),
 				   "starting for the %u. time", workload->attempt);
 	workload_advance(workload);
-}
-
-static void on_disconnect(struct timer *timer)
-{
-	struct workload *workload =
-		(struct workload *)((char *)timer - offsetof(struct workload, disconnect));
-	struct engine *engine = workload->engine;
-	uint64_t limit = workload->spec->message->stop_after_disconnect_ms * NS_PER_MS;
-	uint64_t idle = timer_boot_ns(&engine->timers) - engine->last_heard_boot_ns;
-
-	if (idle < limit) {
-		timer_arm(&engine->timers, &workload->disconnect, limit - idle, on_disconnect);
-		return;
-	}
-	stop_workload(workload, REASON(STOP_REQUESTED), -1,
-		      "no scheduler was heard of for the time that the spec allows");
-}
-
-void workload_watch_scheduler(struct workload *workload)
-{
-	uint64_t limit_ms = workload->spec->message->stop_after_disconnect_ms;
-
-	if (limit_ms)
-		timer_arm(&workload->engine->timers, &workload->disconnect,
-			  limit_ms > UINT64_MAX / NS_PER_MS ? UINT64_MAX : limit_ms * NS_PER_MS,
-			  on_disconnect);
 }
 
 void workload_attempt_if_it_may(struct workload *workload)
@@ -383,7 +362,7 @@ void workload_begin(struct workload *workload)
 			   workload->waits_for_room ? "accepted; waits until others are gone"
 						    : "accepted");
 	workload_put_intent(workload, false);
-	workload_watch_scheduler(workload);
+	lease_watch(workload);
 	workload_attempt_if_it_may(workload);
 }
 
@@ -453,9 +432,35 @@ void workload_end(struct workload *workload, Berth__V1__Reason reason, const cha
 	stop_advance(workload);
 }
 
-void workload_attempt_over(struct workload *workload)
+/* Nobody asked for the end: the restart policy says what follows. */
+static void restart_or_finish(struct workload *workload, Berth__V1__Reason reason,
+			      const char *sentence)
 {
 	const Berth__V1__RestartPolicy *policy = workload->spec->message->restart;
+	Berth__V1__RestartAction action = restart_action(workload, reason);
+	char more[SENTENCE_MAX];
+
+	if (action == BERTH__V1__RESTART_ACTION__RULE_FAIL) {
+		(void)snprintf(more, sizeof(more), "%.400s; by restart rule %u that is a failure",
+			       sentence, workload->restart_rule);
+		workload_finish(workload, REASON(FAILED_BY_RULE), more);
+	} else if (action != BERTH__V1__RESTART_ACTION__RULE_RESTART) {
+		(void)snprintf(more, sizeof(more), "%.400s; by restart rule %u not restarted",
+			       sentence, workload->restart_rule);
+		workload_finish(workload, reason, workload->restart_rule ? more : sentence);
+	} else if (policy->max_restarts && workload->tries >= policy->max_restarts) {
+		(void)snprintf(
+			more, sizeof(more),
+			"restarted %u time%s, which is all that its policy allows; last: %.400s",
+			workload->tries, workload->tries == 1 ? "" : "s", sentence);
+		workload_finish(workload, REASON(RESTARTS_EXHAUSTED), more);
+	} else {
+		restart_schedule(workload, reason, sentence);
+	}
+}
+
+void workload_attempt_over(struct workload *workload)
+{
 	Berth__V1__Reason reason = workload->end_reason;
 	char sentence[SENTENCE_MAX];
 
@@ -469,18 +474,8 @@ void workload_attempt_over(struct workload *workload)
 				       workload->end_sentence);
 		}
 		workload_finish(workload, reason, sentence);
-	} else if (!restart_is_due(workload, reason)) {
-		workload_finish(workload, reason, sentence);
-	} else if (policy->max_restarts && workload->tries >= policy->max_restarts) {
-		char exhausted[SENTENCE_MAX];
-
-		(void)snprintf(
-			exhausted, sizeof(exhausted),
-			"restarted %u time%s, which is all that its policy allows; last: %.400s",
-			workload->tries, workload->tries == 1 ? "" : "s", sentence);
-		workload_finish(workload, REASON(RESTARTS_EXHAUSTED), exhausted);
 	} else {
-		restart_schedule(workload, reason, sentence);
+		restart_or_finish(workload, reason, sentence);
 	}
 }
 
@@ -498,7 +493,7 @@ void workload_finish(struct workload *workload, Berth__V1__Reason reason, const 
 
 	FAILPOINT("berthd.end.finish");
 	timer_disarm(&engine->timers, &workload->backoff);
-	timer_disarm(&engine->timers, &workload->disconnect);
+	lease_end(workload);
 	if (workload->created)
 		release_workload(engine, workload->id, workload->instance, false, NULL);
 	workload->created = false;
@@ -534,6 +529,7 @@ void workload_succeed(struct workload *workload)
 		workload->spec = next->spec;
 		workload->generation = next->generation;
 		workload_set_state(workload, STATE(EXITED), REASON(HOST_FAILURE), "out of memory");
+		free(next->scheduler);
 		free(next);
 		return;
 	}
@@ -553,6 +549,10 @@ void workload_succeed(struct workload *workload)
 	workload->delete_when_ended = false;
 	workload->removing = false;
 	workload->grace_override_ms = -1;
+	if (next->scheduler) {
+		free(workload->scheduler);
+		workload->scheduler = next->scheduler;
+	}
 	free(next);
 	workload_begin(workload);
 }

@@ -5,3 +5,4 @@ unit_test(engine_random LIBS berth_engine SOURCES sandbox_player.c played_store.
 unit_test(sandboxlink LIBS berth_sandboxlink)
 unit_test(engine_durable LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(store LIBS berth_store PkgConfig::SQLITE3)
+unit_test(engine_policy LIBS berth_engine SOURCES sandbox_player.c played_store.c)

@@ -53,6 +53,8 @@ static void put(struct store *face, char kind, const char *id, const struct stor
 	struct played_store *store = of(face);
 	struct played_write write = { .kind = kind, .n = n, .done = *done };
 
+	store->n_lives += kind == 'l';
+	store->n_nodes += kind == 'n';
 	if (numbers)
 		write.numbers = *numbers;
 	strncpy(write.id, id, sizeof(write.id) - 1);

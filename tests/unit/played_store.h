@@ -25,6 +25,8 @@ struct played_store {
 	size_t n_kept;
 	struct played_write waiting[PLAYED_KEPT_MAX];
 	size_t n_waiting;
+	size_t n_lives; /* that were put */
+	size_t n_nodes;
 };
 
 void played_store_init(struct played_store *store);

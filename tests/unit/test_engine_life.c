@@ -358,7 +358,8 @@ static void a_workload_without_a_scheduler_is_stopped_in_time(void **state)
 	spec->stop_after_disconnect_ms = 60000;
 	player_run(player, spec, 1);
 	player_pass(player, 50000);
-	engine_heard_scheduler(player->engine);
+	engine_call_began(player->engine, "any");
+	engine_call_ended(player->engine, "any");
 	player_pass(player, 50000);
 	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
 	player_pass(player, 10000);

@@ -9,8 +9,8 @@ import host
 from story import IN_VM, run_stories
 
 # In the guest, where everything is slow, those that another cgroup layout or systemd can change.
-PARTS = ("life", "streams", "confinement", "fleet", "refusals", "access", "survival")
-for part in ("life", "confinement", "survival") if IN_VM else PARTS:
+PARTS = ("life", "streams", "confinement", "fleet", "refusals", "access", "survival", "policy")
+for part in ("life", "confinement", "survival", "policy") if IN_VM else PARTS:
     __import__("test_" + part)
 
 
