@@ -99,6 +99,8 @@ int launch_protect_program(char *const argv[], struct err *err)
 	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_set(err, ERR_INTERNAL, errno,
 			       "cannot make a read-only mount of our own program: %m");
+	/* What the loader leaves to the first call of each function would be done again by every child. */
+	(void)setenv("LD_BIND_NOW", "1", 1);
 	(void)syscall(SYS_execveat, fd, "", argv, environ, AT_EMPTY_PATH);
 	return err_set(err, ERR_INTERNAL, errno, "cannot execute our own program again: %m");
 }
