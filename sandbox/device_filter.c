@@ -237,10 +237,10 @@ static int attach_program(int program_fd, const struct taskgroup *group, struct 
 	return 0;
 }
 
-static int write_v1(int dir, const struct taskgroup *group, const char *file, const char *value,
+static int write_v1(const struct taskgroup *group, const char *file, const char *value,
 		    struct err *err)
 {
-	int r = group_file_write(dir, file, value);
+	int r = taskgroup_file_write(group, CONTROLLER_DEVICES, file, value);
 
 	if (r == 0)
 		return 0;
@@ -264,19 +264,19 @@ static void describe_v1(const struct device_rule *rule, char text[static 48])
 static int apply_v1(const struct taskgroup *group, const struct device_rule *rules, size_t count,
 		    struct err *err)
 {
-	int dir = taskgroup_dir(group, CONTROLLER_DEVICES), r;
+	int r;
 
-	if (dir < 0)
+	if (group->hierarchy->where[CONTROLLER_DEVICES] < 0)
 		return err_set(
 			err, ERR_UNSUPPORTED, EOPNOTSUPP,
 			"cannot limit devices of cgroup %s: neither cgroup2 nor the devices controller is there",
 			taskgroup_name(group));
-	r = write_v1(dir, group, "devices.deny", "a", err);
+	r = write_v1(group, "devices.deny", "a", err);
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		char text[48];
 
 		describe_v1(&rules[i], text);
-		r = write_v1(dir, group, "devices.allow", text, err);
+		r = write_v1(group, "devices.allow", text, err);
 	}
 	return r;
 }

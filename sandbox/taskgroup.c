@@ -117,18 +117,71 @@ uint64_t taskgroup_id(const struct taskgroup *group)
 	return group->id;
 }
 
-int taskgroup_dir(const struct taskgroup *group, enum hierarchy_controller controller)
+static int main_mount(const struct hierarchy *hierarchy)
 {
-	int where = group->hierarchy->where[controller];
-
-	return where < 0 ? -1 : group->dir_fds[where];
+	return hierarchy->unified >= 0 ? hierarchy->unified : hierarchy->where[CONTROLLER_FREEZER];
 }
 
 int taskgroup_main_dir(const struct taskgroup *group)
 {
-	int unified = group->hierarchy->unified;
+	int mount = main_mount(group->hierarchy);
 
-	return unified >= 0 ? group->dir_fds[unified] : taskgroup_dir(group, CONTROLLER_FREEZER);
+	return mount < 0 ? -1 : group->dir_fds[mount];
+}
+
+/* A file of the group for openat(2): by its own directory where that is open, else by path below <base>. */
+struct place {
+	int dir_fd;
+	char path[TASKGROUP_PATH_MAX + 64];
+};
+
+static int find_file(const struct taskgroup *group, int mount, const char *file,
+		     struct place *place)
+{
+	int length;
+
+	if (mount < 0)
+		return -ENOENT;
+	place->dir_fd = group->dir_fds[mount];
+	if (place->dir_fd >= 0) {
+		length = snprintf(place->path, sizeof(place->path), "%s", file);
+	} else {
+		place->dir_fd = group->hierarchy->mounts[mount].base_fd;
+		length = snprintf(place->path, sizeof(place->path), "%s/%s", group->path, file);
+	}
+	return (size_t)length < sizeof(place->path) ? 0 : -ENAMETOOLONG;
+}
+
+static int write_in(const struct taskgroup *group, int mount, const char *file, const char *value)
+{
+	struct place place;
+	int r = find_file(group, mount, file, &place);
+
+	return r < 0 ? r : group_file_write(place.dir_fd, place.path, value);
+}
+
+int taskgroup_file_write(const struct taskgroup *group, enum hierarchy_controller controller,
+			 const char *file, const char *value)
+{
+	return write_in(group, group->hierarchy->where[controller], file, value);
+}
+
+ssize_t taskgroup_file_read(const struct taskgroup *group, enum hierarchy_controller controller,
+			    const char *file, char *text, size_t size)
+{
+	struct place place;
+	int r = find_file(group, group->hierarchy->where[controller], file, &place);
+
+	return r < 0 ? r : group_file_read(place.dir_fd, place.path, text, size);
+}
+
+int taskgroup_file_read_u64(const struct taskgroup *group, enum hierarchy_controller controller,
+			    const char *file, uint64_t *ret_value)
+{
+	struct place place;
+	int r = find_file(group, group->hierarchy->where[controller], file, &place);
+
+	return r < 0 ? r : group_file_read_u64(place.dir_fd, place.path, ret_value);
 }
 
 int taskgroup_clone_fd(const struct taskgroup *group)
@@ -144,20 +197,34 @@ static int identity_mount(const struct hierarchy *hierarchy)
 	return hierarchy->unified >= 0 ? hierarchy->unified : hierarchy->where[CONTROLLER_MEMORY];
 }
 
-static int open_dir(struct taskgroup *group, size_t mount)
+static int open_dir_of(const struct taskgroup *group, size_t mount)
 {
 	int fd = openat(group->hierarchy->mounts[mount].base_fd, group->path,
 			O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat status;
 
-	if (fd < 0)
+	return fd < 0 ? -errno : fd;
+}
+
+/* Open what is kept of the directory in @mount, and see whose it is; -ENOENT where there is none. */
+static int take_dir(struct taskgroup *group, size_t mount, bool keep)
+{
+	const struct hierarchy *hierarchy = group->hierarchy;
+	struct stat status;
+	int r;
+
+	if (keep || (int)mount == main_mount(hierarchy)) {
+		group->dir_fds[mount] = open_dir_of(group, mount);
+		if (group->dir_fds[mount] < 0) {
+			r = group->dir_fds[mount];
+			group->dir_fds[mount] = -1;
+			return r;
+		}
+	}
+	if (fstatat(hierarchy->mounts[mount].base_fd, group->path, &status, AT_SYMLINK_NOFOLLOW) <
+	    0)
 		return -errno;
-	group->dir_fds[mount] = fd;
-	if ((int)mount != identity_mount(group->hierarchy))
-		return 0;
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	group->id = status.st_ino;
+	if ((int)mount == identity_mount(hierarchy))
+		group->id = status.st_ino;
 	return 0;
 }
 
@@ -173,19 +240,20 @@ static int make_dir(struct taskgroup *group, size_t mount, struct err *err)
 						 : ERR_INTERNAL,
 			       errno, "cannot create cgroup %s%s/%s: %m",
 			       hierarchy->mounts[mount].path, hierarchy->base, group->path);
-	r = open_dir(group, mount);
+	r = take_dir(group, mount, group->level == TASKGROUP_CONTAINER);
 	if (r == 0)
 		return 0;
+	fd_close(&group->dir_fds[mount]);
 	(void)unlinkat(hierarchy->mounts[mount].base_fd, group->path, AT_REMOVEDIR);
 	return err_set(err, ERR_INTERNAL, -r, "cannot open cgroup %s: %m", group->path);
 }
 
-/* What make_dir() made, and only that: a directory that was there stays. */
-static void unmake_dirs(struct taskgroup *group)
+/* The first @made of them, and only those: a directory that was there stays. */
+static void unmake_dirs(struct taskgroup *group, size_t made)
 {
-	for (size_t i = group->hierarchy->mount_count; i-- > 0;) {
-		if (group->dir_fds[i] < 0)
-			continue;
+	while (made-- > 0) {
+		size_t i = made;
+
 		(void)unlinkat(group->hierarchy->mounts[i].base_fd, group->path, AT_REMOVEDIR);
 		fd_close(&group->dir_fds[i]);
 	}
@@ -196,16 +264,16 @@ static int fill_cpuset(const struct taskgroup *group, struct err *err)
 {
 	static const char *const files[][2] = { { "../cpuset.cpus", "cpuset.cpus" },
 						{ "../cpuset.mems", "cpuset.mems" } };
-	int dir = taskgroup_dir(group, CONTROLLER_CPUSET);
+	const enum hierarchy_controller cpuset = CONTROLLER_CPUSET;
 
-	if (dir < 0 || hierarchy_is_v2(group->hierarchy, CONTROLLER_CPUSET))
+	if (group->hierarchy->where[cpuset] < 0 || hierarchy_is_v2(group->hierarchy, cpuset))
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		char text[4096];
-		ssize_t r = group_file_read(dir, files[i][0], text, sizeof(text));
+		ssize_t r = taskgroup_file_read(group, cpuset, files[i][0], text, sizeof(text));
 
 		if (r >= 0)
-			r = group_file_write(dir, files[i][1], text);
+			r = taskgroup_file_write(group, cpuset, files[i][1], text);
 		if (r < 0)
 			return err_set(err, ERR_INTERNAL, (int)-r,
 				       "cannot fill %s of cgroup %s: %m", files[i][1], group->path);
@@ -217,8 +285,7 @@ static int fill_cpuset(const struct taskgroup *group, struct err *err)
 static int write_setting(const struct taskgroup *group, const struct setting *setting,
 			 struct err *err)
 {
-	int dir = taskgroup_dir(group, setting->controller);
-	int r = group_file_write(dir, setting->file, setting->value);
+	int r = taskgroup_file_write(group, setting->controller, setting->file, setting->value);
 
 	if (r == 0)
 		return 0;
@@ -266,6 +333,7 @@ int taskgroup_create(const struct hierarchy *hierarchy, const char *path,
 		     struct taskgroup **ret_group, struct err *err)
 {
 	cleanup(taskgroup_free_p) struct taskgroup *group = NULL;
+	size_t made = 0;
 	int r;
 
 	r = taskgroup_limits_check(hierarchy, limits, err);
@@ -274,8 +342,8 @@ int taskgroup_create(const struct hierarchy *hierarchy, const char *path,
 	r = taskgroup_new(hierarchy, path, level, &group, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; r == 0 && i < hierarchy->mount_count; i++)
-		r = make_dir(group, i, err);
+	for (; r == 0 && made < hierarchy->mount_count; made += r == 0)
+		r = make_dir(group, made, err);
 	if (r == 0)
 		r = write_limits(group, limits, err);
 	if (r == 0)
@@ -283,7 +351,7 @@ int taskgroup_create(const struct hierarchy *hierarchy, const char *path,
 	if (r == 0 && limits->memory_low_bytes != TASKGROUP_UNSET)
 		r = taskgroup_protect_above(group, err);
 	if (r < 0) {
-		unmake_dirs(group);
+		unmake_dirs(group, made);
 		return r;
 	}
 	*ret_group = take_ptr(&group);
@@ -301,7 +369,7 @@ int taskgroup_open(const struct hierarchy *hierarchy, const char *path, enum tas
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < hierarchy->mount_count; i++) {
-		r = open_dir(group, i);
+		r = take_dir(group, i, false);
 		if (r < 0 && r != -ENOENT)
 			return err_set(err, ERR_INTERNAL, -r, "cannot open cgroup %s%s/%s: %m",
 				       hierarchy->mounts[i].path, hierarchy->base, path);
@@ -329,7 +397,7 @@ int taskgroup_enter(const struct taskgroup *group, struct err *err)
 {
 	for (size_t i = 0; i < group->hierarchy->mount_count; i++) {
 		const struct hierarchy_mount *mount = &group->hierarchy->mounts[i];
-		int r = mount->v2 ? 0 : group_file_write(group->dir_fds[i], "tasks", "0");
+		int r = mount->v2 ? 0 : write_in(group, (int)i, "tasks", "0");
 
 		if (r < 0)
 			return err_set(err, ERR_INTERNAL, -r, "cannot enter cgroup %s%s/%s: %m",
@@ -363,6 +431,27 @@ int taskgroup_remove(const struct taskgroup *group, struct err *err)
 	return busy;
 }
 
+/* The directory in @mount once more, *ret_fd -1 where the host or the group has none. */
+static int open_again(const struct taskgroup *group, int mount, int *ret_fd)
+{
+	int fd;
+
+	*ret_fd = -1;
+	if (mount < 0)
+		return 0;
+	if (group->dir_fds[mount] >= 0) {
+		fd = fcntl(group->dir_fds[mount], F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			return -errno;
+	} else {
+		fd = open_dir_of(group, (size_t)mount);
+		if (fd < 0)
+			return fd == -ENOENT ? 0 : fd;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
 int taskgroup_open_dirs(const struct taskgroup *group, int ret_fds[static TASKGROUP_DIR_COUNT],
 			struct err *err)
 {
@@ -371,23 +460,20 @@ int taskgroup_open_dirs(const struct taskgroup *group, int ret_fds[static TASKGR
 		[TASKGROUP_DIR_CPUACCT] = CONTROLLER_CPUACCT, [TASKGROUP_DIR_IO] = CONTROLLER_IO,
 		[TASKGROUP_DIR_PIDS] = CONTROLLER_PIDS,
 	};
+	const struct hierarchy *hierarchy = group->hierarchy;
 	int fds[TASKGROUP_DIR_COUNT];
 
 	for (int i = 0; i < TASKGROUP_DIR_COUNT; i++) {
-		int dir = i == TASKGROUP_DIR_UNIFIED ? taskgroup_clone_fd(group)
-			  : hierarchy_is_v2(group->hierarchy, rows[i])
-				  ? -1
-				  : taskgroup_dir(group, rows[i]);
+		int mount = i == TASKGROUP_DIR_UNIFIED            ? hierarchy->unified
+			    : hierarchy_is_v2(hierarchy, rows[i]) ? -1
+								  : hierarchy->where[rows[i]];
+		int r = open_again(group, mount, &fds[i]);
 
-		fds[i] = dir < 0 ? -1 : fcntl(dir, F_DUPFD_CLOEXEC, 3);
-		if (dir >= 0 && fds[i] < 0) {
-			int errnum = errno;
-
+		if (r < 0) {
 			while (i-- > 0)
 				fd_close(&fds[i]);
-			return err_set(err, ERR_INTERNAL, errnum,
-				       "cannot duplicate the descriptors of cgroup %s: %m",
-				       group->path);
+			return err_set(err, ERR_INTERNAL, -r,
+				       "cannot open the directories of cgroup %s: %m", group->path);
 		}
 	}
 	memcpy(ret_fds, fds, sizeof(fds));

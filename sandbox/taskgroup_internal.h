@@ -8,12 +8,20 @@ struct taskgroup {
 	const struct hierarchy *hierarchy;
 	enum taskgroup_level level;
 	uint64_t id;
-	int dir_fds[HIERARCHY_MOUNTS_MAX]; /* as hierarchy->mounts; -1: the group is not there */
-	char path[TASKGROUP_PATH_MAX];     /* below <base> */
+	/* As hierarchy->mounts. Always that of taskgroup_main_dir(); the others only in a container's group that
+	 * was just made, as each is needed there several times. -1: its files are opened by path. */
+	int dir_fds[HIERARCHY_MOUNTS_MAX];
+	char path[TASKGROUP_PATH_MAX]; /* below <base> */
 };
 
-/* The group's directory that has the controller's files, -1 where there is none. */
-int taskgroup_dir(const struct taskgroup *group, enum hierarchy_controller controller);
+/* A file of the group in the controller's hierarchy, as sandbox/group_file.h says; -ENOENT where the host has
+ * no such controller. */
+int taskgroup_file_write(const struct taskgroup *group, enum hierarchy_controller controller,
+			 const char *file, const char *value);
+ssize_t taskgroup_file_read(const struct taskgroup *group, enum hierarchy_controller controller,
+			    const char *file, char *text, size_t size);
+int taskgroup_file_read_u64(const struct taskgroup *group, enum hierarchy_controller controller,
+			    const char *file, uint64_t *ret_value);
 
 /* The directory by which its processes are seen, killed and frozen: cgroup2's, in legacy freezer's. */
 int taskgroup_main_dir(const struct taskgroup *group);

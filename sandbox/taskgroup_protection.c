@@ -118,9 +118,9 @@ int taskgroup_protect_above(const struct taskgroup *group, struct err *err)
 
 bool taskgroup_is_protected(const struct taskgroup *group)
 {
-	int dir = taskgroup_dir(group, CONTROLLER_MEMORY);
 	uint64_t low;
 
-	return dir >= 0 && hierarchy_is_v2(group->hierarchy, CONTROLLER_MEMORY) &&
-	       group_file_read_u64(dir, "memory.low", &low) == 0 && low > 0;
+	return hierarchy_is_v2(group->hierarchy, CONTROLLER_MEMORY) &&
+	       taskgroup_file_read_u64(group, CONTROLLER_MEMORY, "memory.low", &low) == 0 &&
+	       low > 0;
 }

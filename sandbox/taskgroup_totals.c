@@ -8,18 +8,20 @@
 #include "sandbox/group_file.h"
 
 /* The number in the file, left alone where the host does not have it. */
-static int read_number(int dir, const char *file, uint64_t *value)
+static int read_number(const struct taskgroup *group, enum hierarchy_controller controller,
+		       const char *file, uint64_t *value)
 {
-	int r = dir < 0 ? -ENOENT : group_file_read_u64(dir, file, value);
+	int r = taskgroup_file_read_u64(group, controller, file, value);
 
 	return r == -ENOENT || r == -EOPNOTSUPP ? 0 : r;
 }
 
 /* The number behind @key in the file. */
-static int read_key(int dir, const char *file, const char *key, uint64_t *value)
+static int read_key(const struct taskgroup *group, enum hierarchy_controller controller,
+		    const char *file, const char *key, uint64_t *value)
 {
 	char text[GROUP_FILE_MAX];
-	ssize_t n = dir < 0 ? -ENOENT : group_file_read(dir, file, text, sizeof(text));
+	ssize_t n = taskgroup_file_read(group, controller, file, text, sizeof(text));
 
 	if (n == -ENOENT || n == -EOPNOTSUPP)
 		return 0;
@@ -31,20 +33,20 @@ static int read_key(int dir, const char *file, const char *key, uint64_t *value)
 
 static int read_cpu(const struct taskgroup *group, struct taskgroup_totals *totals)
 {
-	int v1 = taskgroup_dir(group, CONTROLLER_CPUACCT), v2 = taskgroup_clone_fd(group);
+	const enum hierarchy_controller v1 = CONTROLLER_CPUACCT;
 	uint64_t usage = TASKGROUP_UNSET, user = TASKGROUP_UNSET, system = TASKGROUP_UNSET;
 	char text[GROUP_FILE_MAX];
 	int r;
 
-	if (v1 >= 0) {
-		r = read_number(v1, "cpuacct.usage", &totals->cpu_usage_ns);
+	if (group->hierarchy->where[v1] >= 0) {
+		r = read_number(group, v1, "cpuacct.usage", &totals->cpu_usage_ns);
 		if (r == 0)
-			r = read_number(v1, "cpuacct.usage_user", &totals->cpu_user_ns);
+			r = read_number(group, v1, "cpuacct.usage_user", &totals->cpu_user_ns);
 		if (r == 0)
-			r = read_number(v1, "cpuacct.usage_sys", &totals->cpu_system_ns);
+			r = read_number(group, v1, "cpuacct.usage_sys", &totals->cpu_system_ns);
 		return r;
 	}
-	r = (int)group_file_read(v2, "cpu.stat", text, sizeof(text));
+	r = (int)group_file_read(taskgroup_clone_fd(group), "cpu.stat", text, sizeof(text));
 	if (r < 0)
 		return r;
 	if (group_file_find_u64(text, "usage_usec", &usage))
@@ -58,22 +60,28 @@ static int read_cpu(const struct taskgroup *group, struct taskgroup_totals *tota
 
 static int read_memory(const struct taskgroup *group, struct taskgroup_totals *totals)
 {
-	int dir = taskgroup_dir(group, CONTROLLER_MEMORY), r;
+	const enum hierarchy_controller memory = CONTROLLER_MEMORY;
+	int r;
 
 	if (hierarchy_is_v2(group->hierarchy, CONTROLLER_MEMORY)) {
-		r = read_number(dir, "memory.peak", &totals->memory_peak_bytes);
+		r = read_number(group, memory, "memory.peak", &totals->memory_peak_bytes);
 		if (r == 0)
-			r = read_number(dir, "memory.max", &totals->memory_limit_bytes);
-		return r < 0 ? r : read_key(dir, "memory.events", "oom_kill", &totals->oom_kills);
+			r = read_number(group, memory, "memory.max", &totals->memory_limit_bytes);
+		return r < 0 ? r
+			     : read_key(group, memory, "memory.events", "oom_kill",
+					&totals->oom_kills);
 	}
-	r = read_number(dir, "memory.max_usage_in_bytes", &totals->memory_peak_bytes);
+	r = read_number(group, memory, "memory.max_usage_in_bytes", &totals->memory_peak_bytes);
 	if (r == 0)
-		r = read_number(dir, "memory.limit_in_bytes", &totals->memory_limit_bytes);
+		r = read_number(group, memory, "memory.limit_in_bytes",
+				&totals->memory_limit_bytes);
 	/* v1 has no word for "none": it is the largest number of whole pages. */
 	if (r == 0 && totals->memory_limit_bytes >= INT64_MAX - 65536 &&
 	    totals->memory_limit_bytes <= INT64_MAX)
 		totals->memory_limit_bytes = TASKGROUP_UNLIMITED;
-	return r < 0 ? r : read_key(dir, "memory.oom_control", "oom_kill", &totals->oom_kills);
+	return r < 0 ? r
+		     : read_key(group, memory, "memory.oom_control", "oom_kill",
+				&totals->oom_kills);
 }
 
 /* Add up what stands behind @key on every line. */
@@ -89,15 +97,13 @@ static uint64_t sum_lines(const char *text, const char *key)
 
 static int read_io(const struct taskgroup *group, struct taskgroup_totals *totals)
 {
-	int dir = taskgroup_dir(group, CONTROLLER_IO);
 	bool v2 = hierarchy_is_v2(group->hierarchy, CONTROLLER_IO);
 	char text[GROUP_FILE_MAX];
 	ssize_t n;
 
-	if (dir < 0)
-		return 0;
-	n = group_file_read(dir, v2 ? "io.stat" : "blkio.throttle.io_service_bytes_recursive", text,
-			    sizeof(text));
+	n = taskgroup_file_read(group, CONTROLLER_IO,
+				v2 ? "io.stat" : "blkio.throttle.io_service_bytes_recursive", text,
+				sizeof(text));
 	if (n == -ENOENT)
 		return 0;
 	if (n < 0)
@@ -120,8 +126,7 @@ int taskgroup_read_totals(const struct taskgroup *group, struct taskgroup_totals
 	if (r == 0)
 		r = read_io(group, &totals);
 	if (r == 0)
-		r = read_key(taskgroup_dir(group, CONTROLLER_PIDS), "pids.events", "max",
-			     &totals.pids_refused);
+		r = read_key(group, CONTROLLER_PIDS, "pids.events", "max", &totals.pids_refused);
 	if (r < 0)
 		return err_set(err, ERR_INTERNAL, -r, "cannot read what cgroup %s used: %m",
 			       group->path);

@@ -19,14 +19,14 @@
  */
 static int check_memory_fits(const struct taskgroup *group, uint64_t limit, struct err *err)
 {
-	int dir = taskgroup_dir(group, CONTROLLER_MEMORY);
+	const enum hierarchy_controller memory = CONTROLLER_MEMORY;
 	uint64_t current = 0, file = 0;
 	char text[GROUP_FILE_MAX];
 
-	if (limit >= TASKGROUP_UNLIMITED || !hierarchy_is_v2(group->hierarchy, CONTROLLER_MEMORY))
+	if (limit >= TASKGROUP_UNLIMITED || !hierarchy_is_v2(group->hierarchy, memory))
 		return 0;
-	if (group_file_read_u64(dir, "memory.current", &current) < 0 ||
-	    group_file_read(dir, "memory.stat", text, sizeof(text)) < 0)
+	if (taskgroup_file_read_u64(group, memory, "memory.current", &current) < 0 ||
+	    taskgroup_file_read(group, memory, "memory.stat", text, sizeof(text)) < 0)
 		return 0; /* nothing to know; the write tells */
 	(void)group_file_find_u64(text, "file", &file);
 	if (current <= limit || current - (file < current ? file : current) <= limit)
@@ -40,15 +40,17 @@ static int check_memory_fits(const struct taskgroup *group, uint64_t limit, stru
 static int read_v1_memory(const struct taskgroup *group, struct taskgroup_v1_memory *memory,
 			  struct err *err)
 {
-	int dir = taskgroup_dir(group, CONTROLLER_MEMORY), r;
+	const enum hierarchy_controller controller = CONTROLLER_MEMORY;
+	int r;
 
 	*memory = (struct taskgroup_v1_memory){ TASKGROUP_UNLIMITED, TASKGROUP_UNLIMITED };
-	if (hierarchy_is_v2(group->hierarchy, CONTROLLER_MEMORY))
+	if (hierarchy_is_v2(group->hierarchy, controller))
 		return 0;
-	r = group_file_read_u64(dir, "memory.limit_in_bytes", &memory->limit_bytes);
+	r = taskgroup_file_read_u64(group, controller, "memory.limit_in_bytes",
+				    &memory->limit_bytes);
 	if (r == 0)
-		r = group_file_read_u64(dir, "memory.memsw.limit_in_bytes",
-					&memory->limit_with_swap_bytes);
+		r = taskgroup_file_read_u64(group, controller, "memory.memsw.limit_in_bytes",
+					    &memory->limit_with_swap_bytes);
 	if (r < 0 && r != -ENOENT)
 		return err_set(err, ERR_INTERNAL, -r,
 			       "cannot read the memory limit of cgroup %s: %m", group->path);
@@ -82,8 +84,8 @@ static void keep_device(char *text, size_t size, const char *device, const char 
 static int remember(const struct taskgroup *group, const struct setting *setting,
 		    char old[static OLD_VALUE_MAX], struct err *err)
 {
-	int dir = taskgroup_dir(group, setting->controller);
-	ssize_t n = dir < 0 ? -ENOENT : group_file_read(dir, setting->file, old, OLD_VALUE_MAX);
+	ssize_t n = taskgroup_file_read(group, setting->controller, setting->file, old,
+					OLD_VALUE_MAX);
 
 	if (n < 0)
 		return err_set(err, n == -ENOENT ? ERR_NOT_FOUND : ERR_INTERNAL, (int)-n,
@@ -106,8 +108,7 @@ static int set_back(const struct taskgroup *group, const struct settings *settin
 
 	while (count-- > 0) {
 		const struct setting *row = &settings->rows[count];
-		int r = group_file_write(taskgroup_dir(group, row->controller), row->file,
-					 old[count]);
+		int r = taskgroup_file_write(group, row->controller, row->file, old[count]);
 
 		if (r < 0 && !first)
 			first = r;

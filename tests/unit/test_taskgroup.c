@@ -497,7 +497,8 @@ static void a_process_enters_each_v1_mount_by_itself(void **state)
 	struct err err = { 0 };
 
 	assert_int_equal(taskgroup_enter(group, &err), 0);
-	assert_string_equal(writes.log, "tasks=0;tasks=0;tasks=0;tasks=0;");
+	assert_string_equal(writes.log, WORKLOAD "/tasks=0;" WORKLOAD "/tasks=0;" WORKLOAD
+						 "/tasks=0;" WORKLOAD "/tasks=0;");
 	writes.fail_at = writes.count + 2;
 	assert_int_equal(taskgroup_enter(group, &err), -ENOSPC);
 	assert_non_null(strstr(err.text, "/pids/berth/" WORKLOAD));
