@@ -30,6 +30,7 @@ struct agent_link {
 	int fd;
 	uint64_t connection; /* counts up; 0: none yet */
 	bool ready;
+	bool deaf;   /* see agent_link_stop_asking() */
 	bool ending; /* to be closed when the frames above are done with it */
 	struct ucred peer;
 	char peer_text[64];
@@ -59,11 +60,21 @@ static void update_events(struct agent_link *link)
 {
 	uint32_t events = 0;
 
-	if (link->queue.messages < QUEUE_MESSAGES_FULL)
+	if (!link->deaf && link->queue.messages < QUEUE_MESSAGES_FULL)
 		events |= EPOLLIN;
 	if (!packet_queue_is_empty(&link->queue))
 		events |= EPOLLOUT;
 	(void)sd_event_source_set_io_events(link->source, events);
+}
+
+void agent_link_stop_asking(struct agent_link *link)
+{
+	if (!link)
+		return;
+	link->deaf = true;
+	(void)sd_event_source_set_enabled(link->listen_source, SD_EVENT_OFF);
+	if (link->source)
+		update_events(link);
 }
 
 /* One packet. Returns 1 to go on, 0 when there is none or the connection is to end. */

@@ -41,6 +41,9 @@ int agent_link_listen(const char *path, gid_t gid, struct err *err);
 
 void agent_link_set_agent_uid(struct agent_link *link, uid_t agent_uid);
 
+/* From now on nothing is asked, and nobody new comes: for the daemon's end. The peer of now is still told. */
+void agent_link_stop_asking(struct agent_link *link); /* accepts NULL */
+
 /* Whether the peer of now has said Hello and been understood; facts are sent from then on. */
 bool agent_link_is_ready(const struct agent_link *link);
 void agent_link_set_ready(struct agent_link *link, bool ready);

@@ -168,13 +168,16 @@ static void tell_reloaded(struct sandboxd *host)
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
+	struct sandboxd *host = userdata;
 	struct err err = { 0 };
 
+	if (host->stopping)
+		return 0;
 	(void)sd_notify(0, "RELOADING=1");
-	if (startup_reload(userdata, &err) < 0)
+	if (startup_reload(host, &err) < 0)
 		log_event(LOG_ERR, NULL, "the policy stays as it was: %s", err.text);
 	else
-		tell_reloaded(userdata);
+		tell_reloaded(host);
 	(void)sd_notify(0, "READY=1");
 	return 0;
 }
@@ -198,6 +201,8 @@ static void tell_status(struct sandboxd *host)
 
 static int on_status(sd_event_source *source, uint64_t usec, void *userdata)
 {
+	if (((const struct sandboxd *)userdata)->stopping)
+		return 0;
 	tell_status(userdata);
 	(void)sd_event_source_set_time_relative(source, STATUS_EVERY_USEC);
 	(void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -273,8 +278,8 @@ int main(int argc, char **argv)
 		r = serve(&host, &err);
 	if (r < 0)
 		log_failure(LOG_ERR, NULL, &err);
-	if (options.stop_workloads && host.event)
-		shutdown_stop_workloads(&host);
+	if (host.event)
+		shutdown_run(&host, options.stop_workloads);
 	startup_close(&host);
 	return r < 0;
 }

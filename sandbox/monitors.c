@@ -6,6 +6,7 @@
 #include "sandbox/monitors.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -17,6 +18,7 @@
 #include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/agent_link.h"
+#include "sandbox/departures.h"
 #include "sandbox/ending.h"
 #include "sandbox/facts.h"
 #include "sandbox/filter.h"
@@ -189,11 +191,35 @@ static void session_failed(struct session *session, const struct monitor_failed 
 		facts_exec_failed(session, failed);
 }
 
+/* By the number that the kernel gave the socket when it was listened on: while the other side is open,
+ * which it is until the monitor ends, nobody else can have that number. */
+static int open_peer(int control_fd)
+{
+	struct pollfd other = { .fd = control_fd, .events = POLLRDHUP };
+	struct ucred peer = { 0 };
+	socklen_t length = sizeof(peer);
+	int pidfd = -1;
+
+	if (getsockopt(control_fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid > 0)
+		pidfd = pidfd_open(peer.pid, 0);
+	if (pidfd >= 0 && poll(&other, 1, 0) != 0)
+		fd_close(&pidfd);
+	return pidfd;
+}
+
+/* It has said its last, and ends as soon as that was heard. */
+static void expect_end(struct monitor *monitor)
+{
+	departures_expect(monitor->host->departures, monitor->pid ? pidfd_open(monitor->pid, 0)
+								  : open_peer(monitor->control_fd));
+}
+
 static void on_start_failed(struct monitor *monitor, struct incoming *in)
 {
 	if (monitor->ended)
 		return;
 	monitor->ended = true;
+	expect_end(monitor);
 	if (monitor->session)
 		session_failed(monitor->session, &in->message.failed);
 	else
@@ -203,6 +229,8 @@ static void on_start_failed(struct monitor *monitor, struct incoming *in)
 static void on_exited(struct monitor *monitor, struct incoming *in)
 {
 	FAILPOINT("sandboxd.exited.heard");
+	if (!monitor->ended)
+		expect_end(monitor);
 	(void)monitors_send(monitor, MONITOR_ACK_EXIT, NULL, NULL, 0, NULL);
 	if (monitor->ended)
 		return;

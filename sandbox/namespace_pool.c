@@ -35,14 +35,21 @@ struct verdict {
 /* A child that holds new namespaces until they are opened. */
 struct holder {
 	pid_t pid;
+	int pidfd;
 	int sock_fd;
 	uint32_t id_first;
 };
 
+#define HOLDER_NONE                        \
+	(struct holder)                    \
+	{                                  \
+		.pidfd = -1, .sock_fd = -1 \
+	}
+
 struct namespace_pool {
 	sd_event *event;
 	struct idranges *ranges;
-	struct reaper *reaper;
+	struct departures *departures;
 	int proc_fd;
 	size_t target;
 	size_t n_ready;
@@ -151,9 +158,11 @@ static int write_map(pid_t pid, const char *file, uint32_t id_first, struct err 
 	return 0;
 }
 
-static void end_holder(struct holder *holder)
+/* It ends when we hang up. The loop's reaper collects it. */
+static void end_holder(struct departures *departures, struct holder *holder)
 {
 	fd_close(&holder->sock_fd);
+	departures_expect(departures, take_fd(&holder->pidfd));
 	holder->pid = 0;
 }
 
@@ -188,8 +197,9 @@ static pid_t clone_process(struct clone_args *args)
 static int start_holder(int proc_fd, uint32_t id_first, bool host_network, bool host_ids,
 			struct holder *ret_holder, struct err *err)
 {
-	struct clone_args args = { .flags = CLONE_NEWIPC | CLONE_NEWUTS, .exit_signal = SIGCHLD };
-	struct holder holder = { .sock_fd = -1, .id_first = id_first };
+	struct clone_args args = { .flags = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD,
+				   .exit_signal = SIGCHLD };
+	struct holder holder = HOLDER_NONE;
 	cleanup_fd int child_fd = -1;
 	int pair[2];
 	int r = 0;
@@ -198,6 +208,8 @@ static int start_holder(int proc_fd, uint32_t id_first, bool host_network, bool 
 		return err_set(err, ERR_EXHAUSTED, errno, "cannot make a socket: %m");
 	holder.sock_fd = pair[0];
 	child_fd = pair[1];
+	holder.id_first = id_first;
+	args.pidfd = (uint64_t)(uintptr_t)&holder.pidfd;
 	args.flags |= host_network || host_ids ? 0 : CLONE_NEWNET;
 	args.flags |= host_ids ? 0 : CLONE_NEWUSER;
 	holder.pid = host_ids ? clone_process(&args) : userns_owner_clone(&args, id_first);
@@ -276,10 +288,11 @@ static int finish_holder(const struct holder *holder, bool host_network, bool ho
 	return 0;
 }
 
-int namespace_pool_make(int proc_fd, uint32_t id_first, bool host_network, bool host_ids,
-			struct namespace_set *ret_set, struct err *err)
+int namespace_pool_make(struct departures *departures, int proc_fd, uint32_t id_first,
+			bool host_network, bool host_ids, struct namespace_set *ret_set,
+			struct err *err)
 {
-	struct holder holder = { .sock_fd = -1 };
+	struct holder holder = HOLDER_NONE;
 	struct pollfd ready;
 	int r = start_holder(proc_fd, id_first, host_network, host_ids, &holder, err);
 
@@ -289,7 +302,7 @@ int namespace_pool_make(int proc_fd, uint32_t id_first, bool host_network, bool 
 			    MAKE_TIMEOUT_MS);
 	if (r == 0)
 		r = finish_holder(&holder, host_network, host_ids, ret_set, err);
-	end_holder(&holder); /* the loop's reaper collects it */
+	end_holder(departures, &holder);
 	return r;
 }
 
@@ -326,7 +339,7 @@ static void drop_holder(struct namespace_pool *pool, bool keep_ids)
 	pool->holder_source = sd_event_source_disable_unref(pool->holder_source);
 	if (!keep_ids)
 		idranges_give_back(pool->ranges, pool->holder.id_first);
-	end_holder(&pool->holder);
+	end_holder(pool->departures, &pool->holder);
 }
 
 static int on_holder(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -396,8 +409,9 @@ static int add_sources(struct namespace_pool *pool)
 	return r;
 }
 
-int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *reaper, int proc_fd,
-		       size_t target, struct namespace_pool **ret_pool, struct err *err)
+int namespace_pool_new(sd_event *event, struct idranges *ranges, struct departures *departures,
+		       int proc_fd, size_t target, struct namespace_pool **ret_pool,
+		       struct err *err)
 {
 	cleanup(namespace_pool_free_p) struct namespace_pool *pool = calloc(1, sizeof(*pool));
 	int r;
@@ -406,9 +420,9 @@ int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *
 		return err_oom(err);
 	pool->event = event;
 	pool->ranges = ranges;
-	pool->reaper = reaper;
+	pool->departures = departures;
 	pool->proc_fd = proc_fd;
-	pool->holder.sock_fd = -1;
+	pool->holder = HOLDER_NONE;
 	pool->target = target;
 	pool->ready = calloc(target + 1, sizeof(*pool->ready));
 	if (!pool->ready)
@@ -453,7 +467,8 @@ int namespace_pool_take(struct namespace_pool *pool, bool host_network, bool hos
 		if (r < 0)
 			return r;
 	}
-	r = namespace_pool_make(pool->proc_fd, id_first, host_network, host_ids, ret_set, err);
+	r = namespace_pool_make(pool->departures, pool->proc_fd, id_first, host_network, host_ids,
+				ret_set, err);
 	if (r < 0 && !host_ids)
 		idranges_give_back(pool->ranges, id_first);
 	arm_refill(pool);

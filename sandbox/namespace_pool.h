@@ -17,8 +17,8 @@
 
 #include "proto/cleanup.h"
 #include "proto/err.h"
+#include "sandbox/departures.h"
 #include "sandbox/idrange.h"
-#include "sandbox/reaper.h"
 
 /* -1: the host's. */
 struct namespace_set {
@@ -41,11 +41,12 @@ struct namespace_pool;
 
 /*
  * Keep up to @target sets ready; the first are made once the loop runs, others while no workload has
- * come for a moment: making one would take from the launches under way. @ranges, @reaper and @proc_fd, the
- * host's /proc, outlive the pool. ERR_INTERNAL without memory.
+ * come for a moment: making one would take from the launches under way. @ranges, @departures, for the
+ * children, and @proc_fd, the host's /proc, outlive the pool. ERR_INTERNAL without memory.
  */
-int namespace_pool_new(sd_event *event, struct idranges *ranges, struct reaper *reaper, int proc_fd,
-		       size_t target, struct namespace_pool **ret_pool, struct err *err);
+int namespace_pool_new(sd_event *event, struct idranges *ranges, struct departures *departures,
+		       int proc_fd, size_t target, struct namespace_pool **ret_pool,
+		       struct err *err);
 
 /* Gives its ids back and ends its children. Accepts NULL. */
 void namespace_pool_free(struct namespace_pool *pool);
@@ -62,8 +63,9 @@ int namespace_pool_take(struct namespace_pool *pool, bool host_network, bool hos
 			struct namespace_set *ret_set, struct err *err);
 
 /* The same with the ids from @id_first on, which the caller has taken already: for a workload from
- * before whose namespaces died with the last process in them. */
-int namespace_pool_make(int proc_fd, uint32_t id_first, bool host_network, bool host_ids,
-			struct namespace_set *ret_set, struct err *err);
+ * before whose namespaces died with the last process in them. The child goes to @departures, or NULL. */
+int namespace_pool_make(struct departures *departures, int proc_fd, uint32_t id_first,
+			bool host_network, bool host_ids, struct namespace_set *ret_set,
+			struct err *err);
 
 size_t namespace_pool_ready(const struct namespace_pool *pool);

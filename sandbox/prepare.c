@@ -6,10 +6,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "sandbox/departures.h"
 #include "sandbox/sandboxd.h"
 
 #define PREPARE_TIMEOUT_MS 5000
@@ -71,6 +73,7 @@ static int set_sysctls(const struct sandboxd *host, const struct workload *workl
 	(void)close(pair[1]);
 	if (pid < 0)
 		return err_set(err, ERR_EXHAUSTED, errno, "cannot fork: %m");
+	departures_expect(host->departures, pidfd_open(pid, 0)); /* it ends by itself */
 	ready = (struct pollfd){ .fd = ours, .events = POLLIN };
 	if (poll(&ready, 1, PREPARE_TIMEOUT_MS) != 1 ||
 	    recv(ours, &verdict, sizeof(verdict), 0) != sizeof(verdict)) {

@@ -266,7 +266,7 @@ static int make_namespaces_again(struct sandboxd *host, struct workload *workloa
 {
 	struct launch_sysctl sysctls[PREPARE_SYSCTLS_MAX];
 	size_t n = 0;
-	int r = namespace_pool_make(host->proc_fd, (uint32_t)record->id_first,
+	int r = namespace_pool_make(host->departures, host->proc_fd, (uint32_t)record->id_first,
 				    workload->host_network, workload->host_ids,
 				    &workload->namespaces, err);
 

@@ -15,6 +15,7 @@
 #define SANDBOXD_VERSION  "0.1.0"
 
 struct agent_link;
+struct departures;
 struct device_filters;
 struct filter_cache;
 struct hierarchy;
@@ -30,6 +31,7 @@ struct sandboxd {
 	struct device_filters *device_filters; /* NULL where the kernel has no such programs */
 	struct filter_cache *filters;
 	struct reaper *reaper;
+	struct departures *departures;
 	struct idranges *ranges;
 	struct namespace_pool *pool;
 	struct registry registry;

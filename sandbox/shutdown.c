@@ -3,14 +3,21 @@
 #include <errno.h>
 #include <time.h>
 
+#include <systemd/sd-daemon.h>
+
 #include "proto/log.h"
+#include "sandbox/agent_link.h"
+#include "sandbox/departures.h"
 #include "sandbox/ending.h"
 #include "sandbox/leftovers.h"
+#include "sandbox/namespace_pool.h"
+#include "sandbox/reaper.h"
 #include "sandbox/removal.h"
 #include "sandbox/sandboxd.h"
 
 #define STOP_LIMIT_USEC   (10ULL * 1000 * 1000)
 #define REMOVE_LIMIT_USEC (5ULL * 1000 * 1000)
+#define DEPART_LIMIT_USEC (5ULL * 1000 * 1000)
 #define TURN_USEC         (20ULL * 1000)
 
 static uint64_t now_usec(void)
@@ -19,6 +26,20 @@ static uint64_t now_usec(void)
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* Run the loop while @goes_on, for at most @limit_usec: what it asks about changes by events only. */
+static void run_while(struct sandboxd *host, bool (*goes_on)(struct sandboxd *host),
+		      uint64_t limit_usec)
+{
+	const uint64_t end = now_usec() + limit_usec;
+
+	while (goes_on(host)) {
+		uint64_t now = now_usec();
+
+		if (now >= end || sd_event_run(host->event, end - now) < 0)
+			return;
+	}
 }
 
 static int kill_one(struct workload *workload, void *userdata)
@@ -32,9 +53,21 @@ static int kill_one(struct workload *workload, void *userdata)
 	return 0;
 }
 
-static int is_running(struct workload *workload, void *userdata)
+static int has_not_ended(struct workload *workload, void *userdata)
 {
-	return workload_count_running(workload) > 0;
+	const struct container *container;
+
+	if (workload_count_running(workload) > 0)
+		return 1;
+	LIST_FOREACH (container, &workload->containers, link)
+		if (container->n_sessions > 0)
+			return 1;
+	return 0;
+}
+
+static bool some_have_not_ended(struct sandboxd *host)
+{
+	return registry_walk(&host->registry, has_not_ended, NULL) != 0;
 }
 
 static int take_one(struct workload *workload, void *userdata)
@@ -43,28 +76,52 @@ static int take_one(struct workload *workload, void *userdata)
 	return 1;
 }
 
-/* Monitors tell of the ends, as always: the loop runs on until all have. */
-static void wait_for_ends(struct sandboxd *host)
+static bool groups_are_left(struct sandboxd *host)
 {
-	const uint64_t limit = now_usec() + STOP_LIMIT_USEC;
-
-	while (registry_walk(&host->registry, is_running, NULL) && now_usec() < limit)
-		(void)sd_event_run(host->event, TURN_USEC);
+	return host->leftovers && leftovers_count(host->leftovers) > 0;
 }
 
-static void remove_all(struct sandboxd *host)
+/* Monitors tell of the ends, as always, and berthd hears of them. */
+static void stop_workloads(struct sandboxd *host)
 {
 	struct workload *workload;
-	uint64_t limit;
 
+	agent_link_stop_asking(host->link);
+	(void)registry_walk(&host->registry, kill_one, NULL);
+	run_while(host, some_have_not_ended, STOP_LIMIT_USEC);
 	while (registry_walk(&host->registry, take_one, &workload))
 		removal_workload(host, workload, NULL, NULL);
-	limit = now_usec() + REMOVE_LIMIT_USEC;
-	while (leftovers_count(host->leftovers) > 0 && now_usec() < limit)
-		(void)sd_event_run(host->event, TURN_USEC);
+	run_while(host, groups_are_left, REMOVE_LIMIT_USEC);
 }
 
-/* The monitors are the last to leave: each ends when its exit record has been taken. */
+static bool some_are_here(struct sandboxd *host)
+{
+	return departures_count(host->departures) > 0;
+}
+
+/* After this nobody is born, and who is about to end has ended. */
+static void wait_for_departures(struct sandboxd *host)
+{
+	size_t n;
+
+	agent_link_free(host->link);
+	host->link = NULL;
+	namespace_pool_free(host->pool);
+	host->pool = NULL;
+	n = departures_count(host->departures);
+	if (n > 0)
+		(void)sd_notifyf(0, "STATUS=Stopping: waiting for helpers to end (%zu)", n);
+	run_while(host, some_are_here, DEPART_LIMIT_USEC);
+	n = departures_count(host->departures);
+	if (n > 0)
+		log_event(LOG_WARNING, NULL,
+			  "%zu processes that were about to end are still there after %llu s", n,
+			  DEPART_LIMIT_USEC / 1000000);
+	if (host->reaper)
+		reaper_collect(host->reaper);
+}
+
+/* Whatever else is in there belongs to somebody else: no event tells of it. */
 static void remove_tree(struct sandboxd *host)
 {
 	const uint64_t limit = now_usec() + REMOVE_LIMIT_USEC;
@@ -79,11 +136,11 @@ static void remove_tree(struct sandboxd *host)
 			  host->hierarchy->base, r == -EBUSY ? "they are in use" : err.text);
 }
 
-void shutdown_stop_workloads(struct sandboxd *host)
+void shutdown_run(struct sandboxd *host, bool workloads_end)
 {
-	(void)registry_walk(&host->registry, kill_one, NULL);
-	wait_for_ends(host);
-	remove_all(host);
-	if (host->hierarchy)
+	if (workloads_end)
+		stop_workloads(host);
+	wait_for_departures(host);
+	if (workloads_end && host->hierarchy)
 		remove_tree(host);
 }

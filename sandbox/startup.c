@@ -17,6 +17,7 @@
 #include "proto/log.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/confine.h"
+#include "sandbox/departures.h"
 #include "sandbox/descriptors.h"
 #include "sandbox/device_filter.h"
 #include "sandbox/features.h"
@@ -246,6 +247,8 @@ static int start_loop(const struct startup_options *options, struct sandboxd *ho
 	if (r < 0)
 		return err_set(err, ERR_INTERNAL, -r, "cannot make an event loop: %m");
 	r = reaper_new(host->event, &host->reaper, err);
+	if (r == 0)
+		r = departures_new(host->event, &host->departures, err);
 	if (r < 0)
 		return r;
 	host->ranges = idranges_new((uint32_t)host->policy.id_range_first,
@@ -264,7 +267,7 @@ static int recover(const struct startup_options *options, struct sandboxd *host,
 
 static int fill_pool(const struct startup_options *options, struct sandboxd *host, struct err *err)
 {
-	return namespace_pool_new(host->event, host->ranges, host->reaper, host->proc_fd,
+	return namespace_pool_new(host->event, host->ranges, host->departures, host->proc_fd,
 				  host->policy.namespace_pool, &host->pool, err);
 }
 
@@ -335,6 +338,7 @@ void startup_close(struct sandboxd *host)
 	namespace_pool_free(host->pool);
 	leftovers_free(host->leftovers);
 	idranges_free(host->ranges);
+	departures_free(host->departures);
 	reaper_free(host->reaper);
 	filter_cache_free(host->filters);
 	device_filters_free(host->device_filters);

@@ -4,5 +4,6 @@ unit_test(policy LIBS berth_sandbox)
 unit_test(requests LIBS berth_sandbox WRAP agent_link_reply agent_link_reply_failure
 	agent_link_is_ready)
 unit_test(record LIBS berth_sandbox)
+unit_test(departures LIBS berth_sandbox)
 unit_test(reaper LIBS berth_sandbox)
 unit_test(log LIBS berth_proto)

@@ -175,7 +175,7 @@ void harness_begin(struct harness *harness, bool host_ids)
 	      &err);
 	harness->monitors_fd = hierarchy_open_monitors(harness->hierarchy);
 	proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	check(namespace_pool_make(proc_fd, host_ids ? 0 : TEST_ID_FIRST, false, host_ids,
+	check(namespace_pool_make(NULL, proc_fd, host_ids ? 0 : TEST_ID_FIRST, false, host_ids,
 				  &harness->namespaces, &err),
 	      &err);
 	prepare_workload(harness, !host_ids);
