@@ -343,6 +343,15 @@ class Host:
                 raise
         raise AssertionError(f"{workload_id} is not so after {seconds} s: {self.status(workload_id)}")
 
+    def events(self, **fields):
+        """The history as of now. What Get and List say of already may not be on disk yet, and so not be told."""
+        newest = self.api.GetNode().node.event_sequence
+        if newest > 1:
+            with self.api.WatchEvents(after_sequence=newest - 1) as stream:
+                next(stream)
+        return [event for answer in self.api.WatchEvents(from_oldest=True, no_follow=True, **fields)
+                for event in answer.events]
+
     def ended(self, workload_id, seconds=30):
         """The exit record of a workload's only container."""
         return self.until(workload_id, "EXITED", seconds).containers[0].last_exit

@@ -44,9 +44,7 @@ def a_higher_generation_replaces(host):
     status = host.launch("next", "/bin/sleep", "1001", generation=host.generation + 1)
     equal((state_name(status), status.generation), ("RUNNING", host.generation + 1))
     equal(status.containers[0].pid == old, False)
-    reasons = [reason_name(e) for a in host.api.WatchEvents(id="next", from_oldest=True, no_follow=True)
-               for e in a.events]
-    has(reasons, "GENERATION_REPLACED")
+    has([reason_name(event) for event in host.events(id="next")], "GENERATION_REPLACED")
     host.generation += 1
 
 
@@ -164,8 +162,8 @@ def lists_come_in_pages_and_by_label_and_state(host):
 @story
 def events_go_on_where_a_watcher_stopped(host):
     host.run_to_end("history", "/bin/true")
-    events = [e for a in host.api.WatchEvents(id="history", from_oldest=True, no_follow=True) for e in a.events]
-    everything = [e.sequence for a in host.api.WatchEvents(from_oldest=True, no_follow=True) for e in a.events]
+    events = host.events(id="history")
+    everything = [e.sequence for e in host.events()]
     equal(everything, list(range(everything[0], everything[0] + len(everything))))
     middle = events[1].sequence
     rest = [e.sequence for a in host.api.WatchEvents(id="history", after_sequence=middle, no_follow=True)

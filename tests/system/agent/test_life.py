@@ -89,10 +89,7 @@ def a_denied_syscall_is_named(host):
     equal((entry.times, entry.error, entry.last_program), (3, "EPERM", "/bin/probe"))
     has(host.output("curious"), "Operation not permitted")
     has(host.ctl("why", "curious").stdout, "mount(2) 3 times with EPERM, last by /bin/probe")
-    reasons = [types.Reason.Name(event.reason)
-               for answer in host.api.WatchEvents(id="curious", from_oldest=True, no_follow=True)
-               for event in answer.events]
-    has(reasons, "SYSCALL_DENIED")
+    has([reason_name(event) for event in host.events(id="curious")], "SYSCALL_DENIED")
 
 
 @story
@@ -102,17 +99,18 @@ def restarts_wait_longer_each_time_and_end(host):
         "max_backoff_ms": 300, "max_restarts": 4})
     status = host.until("again", "EXITED")
     equal((status.restarts, reason_name(status)), (4, "RESTARTS_EXHAUSTED"))
-    waits, began = [], None
-    for answer in host.api.WatchEvents(id="again", from_oldest=True, no_follow=True):
-        for event in answer.events:
-            if event.to == types.BACKOFF and event.to != getattr(event, "from"):
-                began = event.time_boot_ns
-            elif began and event.to in (types.STARTING, types.RUNNING):
-                waits.append((event.time_boot_ns - began) / 1e6)
-                began = None
+    told, waits, began = [], [], None
+    for event in host.events(id="again"):
+        if event.to == types.BACKOFF and event.to != getattr(event, "from"):
+            began = event.time_boot_ns
+            told.append(event.sentence.rpartition("starts again in ")[2])
+        elif began and event.to in (types.STARTING, types.RUNNING):
+            waits.append((event.time_boot_ns - began) / 1e6)
+            began = None
+    equal(told, ["100ms", "200ms", "300ms", "300ms"])
     equal(len(waits), 4, f"number of waits in {waits}")
     for wait, least in zip(waits, (100, 200, 300, 300)):
-        if not least <= wait < least + rounds(150, 3000):
+        if not least <= wait < least + 5000:  # the host may be busy
             raise AssertionError(f"waits are {waits}")
 
 

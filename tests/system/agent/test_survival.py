@@ -25,9 +25,7 @@ def workloads_outlive_a_restart_of_sandboxd(host):
     after = host.status("stays")
     equal((after.containers[0].pid, after.containers[0].attempt, state_name(after)),
           (status.containers[0].pid, 1, "RUNNING"))
-    reasons = [reason_name(event) for answer in host.api.WatchEvents(from_oldest=True, no_follow=True)
-               for event in answer.events]
-    has(reasons, "SANDBOX_LOST", "SANDBOX_BACK")
+    has([reason_name(event) for event in host.events()], "SANDBOX_LOST", "SANDBOX_BACK")
     has(host.output("stays"), "up")
     equal(state_name(host.api.Stop(fence=host.fence(), id="stays").status), "EXITED")
 

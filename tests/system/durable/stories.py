@@ -40,8 +40,7 @@ def wait_gone(pid):
 
 def history(berth):
     """All events that are kept; their numbers have no gap and no double."""
-    events = [event for answer in berth.api.WatchEvents(from_oldest=True, no_follow=True)
-              for event in answer.events]
+    events = berth.events()
     numbers = [event.sequence for event in events]
     equal(numbers, list(range(numbers[0], numbers[0] + len(numbers))), "the events' numbers")
     return events
