@@ -214,7 +214,8 @@ static void a_launch_that_never_arrived_is_asked_for_again(void **state)
 	player_restart(player);
 	player_connect(player);
 	assert_int_equal(player_state(player, "web"), STATE(STARTING));
-	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_CREATE_WORKLOAD), 2);
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_CREATE_WORKLOAD),
+			 2);
 	assert_int_equal(player_last_launch(player, "web", "main")->ref->attempt, 1);
 	player_answer_all(player);
 	player_started(player, "web", "main");
