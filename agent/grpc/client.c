@@ -43,13 +43,34 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 {
 	struct client_link *link = user;
 
-	if (frame->hd.type == NGHTTP2_GOAWAY && link->client->current == link)
+	if (frame->hd.type != NGHTTP2_GOAWAY)
+		return 0;
+	link->told_to_go = true;
+	if (link->client->current == link)
 		link->client->current =
 			NULL; /* what is in flight may finish; new calls go elsewhere */
 	return 0;
 }
 
-/* After GOAWAY, requests that had not left yet. */
+/* GOAWAY is ours only when nghttp2 ends the session, and has its reason with it. */
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+	const nghttp2_goaway *goaway = &frame->goaway;
+	char what[160];
+
+	if (frame->hd.type != NGHTTP2_GOAWAY || goaway->error_code == NGHTTP2_NO_ERROR)
+		return 0;
+	(void)snprintf(what, sizeof(what), "%s%s%.*s", nghttp2_http2_strerror(goaway->error_code),
+		       goaway->opaque_data_len ? ", " : "", (int)goaway->opaque_data_len,
+		       goaway->opaque_data_len ? (const char *)goaway->opaque_data : "");
+	client_link_blame(user, what);
+	return 0;
+}
+
+/*
+ * Requests that had not left yet when the server said GOAWAY: it has not seen them. When it was we who ended
+ * the session, for what the server did, it would do so again.
+ */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame,
 			     int library_error, void *user)
 {
@@ -62,7 +83,11 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 		if (call->stream_id != frame->hd.stream_id)
 			continue;
 		(void)nghttp2_session_set_stream_user_data(session, call->stream_id, NULL);
-		client_call_refused(call);
+		if (link->told_to_go)
+			client_call_refused(call);
+		else
+			client_call_end(call, GRPC_UNAVAILABLE, false, "%s: %s",
+					link->client->target, client_link_why(link));
 		break;
 	}
 	return 0;
@@ -89,6 +114,7 @@ static int callbacks_new(nghttp2_session_callbacks **ret_callbacks)
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv);
 	nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_frame_not_send);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
 	*ret_callbacks = callbacks;
 	return 0;
 }

@@ -37,6 +37,18 @@ void client_link_fail(struct client_link *link)
 	client_link_kick(link);
 }
 
+void client_link_blame(struct client_link *link, const char *what)
+{
+	if (!link->why.text[0])
+		(void)err_set(&link->why, ERR_UNAVAILABLE, EPROTO, "the server broke HTTP/2: %s",
+			      what);
+}
+
+const char *client_link_why(const struct client_link *link)
+{
+	return link->why.text[0] ? link->why.text : "the connection was lost";
+}
+
 static void leave_client(struct client_link *link)
 {
 	if (link->client->current == link)
@@ -45,14 +57,12 @@ static void leave_client(struct client_link *link)
 
 void client_link_free(struct client_link *link)
 {
-	const char *why = link->why.text[0] ? link->why.text : "the connection was lost";
-
 	link->phase = LINK_DEAD;
 	leave_client(link);
 	LIST_REMOVE(link, entry);
 	while (!LIST_EMPTY(&link->calls))
 		client_call_end(LIST_FIRST(&link->calls), GRPC_UNAVAILABLE, false, "%s: %s",
-				link->client->target, why);
+				link->client->target, client_link_why(link));
 	sd_event_source_disable_unref(link->io);
 	sd_event_source_disable_unref(link->work);
 	sd_event_source_disable_unref(link->timer);
@@ -104,8 +114,7 @@ static void read_some(struct client_link *link)
 	for (int i = 0; r > 0 && i < READS_PER_TURN; i++)
 		r = pump_read(&link->pump, false);
 	if (link->pump.http2_error)
-		(void)err_set(&link->why, ERR_UNAVAILABLE, EPROTO, "the server broke HTTP/2: %s",
-			      nghttp2_strerror(link->pump.http2_error));
+		client_link_blame(link, nghttp2_strerror(link->pump.http2_error));
 	if (!link->pump.failed && pump_has_more(&link->pump))
 		client_link_kick(link);
 }

@@ -45,7 +45,8 @@ struct client_link {
 	struct addrinfo *addresses; /* of TCP; owned */
 	struct addrinfo *address;   /* to be tried next */
 	struct pump pump;
-	struct err why; /* it failed */
+	bool told_to_go; /* by the server's GOAWAY */
+	struct err why;  /* it failed */
 	LIST_HEAD(, grpc_client_call) calls;
 	struct grpc_client_call *ready; /* resumed */
 	sd_event_source *io;
@@ -114,6 +115,10 @@ int client_link_get(struct grpc_client *client, struct client_link **ret_link, s
 void client_link_free(struct client_link *link);
 void client_link_kick(struct client_link *link);
 void client_link_fail(struct client_link *link);
+/* Remember what the server did wrong, the first of it. */
+void client_link_blame(struct client_link *link, const char *what);
+/* Why its calls end with it. */
+const char *client_link_why(const struct client_link *link);
 
 /* client_call.c */
 
