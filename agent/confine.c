@@ -103,6 +103,8 @@ static const char *const calls[] = {
 	"getdents64",
 	"unlink",
 	"unlinkat",
+	"link",
+	"linkat",
 	"rename",
 	"renameat",
 	"renameat2",

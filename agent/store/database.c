@@ -5,47 +5,28 @@
  * The journal is a WAL with the index in memory (locking_mode=EXCLUSIVE), so that there is no file that
  * two processes map, and one fdatasync(2) makes a transaction durable.
  */
-#include "agent/store/database.h"
-
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
-#include "proto/cleanup.h"
+#include "agent/store/database_private.h"
 #include "proto/failpoint.h"
 
-#define FILE_NAME       "agent.db"
-#define EVENTS_DEFAULT  16384
-#define TOMBSTONES_KEPT 65536
-
-enum statement {
-	PUT_INTENT,
-	PUT_LIFE,
-	PUT_EVENT,
-	PUT_META,
-	PUT_TOMBSTONE,
-	DROP_INTENT,
-	DROP_LIFE,
-	DROP_EVENTS,
-	DROP_TOMBSTONES,
-	BEGIN,
-	COMMIT,
-	STATEMENTS,
-};
+#define EVENTS_DEFAULT    16384
+#define TOMBSTONES_KEPT   65536
+#define JOURNAL_PAGES_MAX 1000
 
 static const char *const statements[STATEMENTS] = {
 	[PUT_INTENT] = "INSERT OR REPLACE INTO intent VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 	[PUT_LIFE] = "INSERT OR REPLACE INTO life VALUES (?1, ?6, ?7)",
 	[PUT_EVENT] = "INSERT OR REPLACE INTO event VALUES (?3, ?6, ?7)",
 	[PUT_META] = "INSERT OR REPLACE INTO meta VALUES (?1, ?3, ?6, ?7)",
+	[PUT_RECORD] = "INSERT OR REPLACE INTO record VALUES (?3, ?6, ?7)",
 	[PUT_TOMBSTONE] = "INSERT OR REPLACE INTO tombstone VALUES (?1, ?3, ?7)",
 	[DROP_INTENT] = "DELETE FROM intent WHERE id = ?1",
 	[DROP_LIFE] = "DELETE FROM life WHERE id = ?1",
+	[DROP_RECORD] = "DELETE FROM record WHERE sequence = ?3",
 	[DROP_EVENTS] = "DELETE FROM event WHERE sequence <= ?3",
 	[DROP_TOMBSTONES] =
 		"DELETE FROM tombstone WHERE rowid <= (SELECT max(rowid) FROM tombstone) - ?3",
@@ -53,34 +34,15 @@ static const char *const statements[STATEMENTS] = {
 	[COMMIT] = "COMMIT",
 };
 
-/* migrations[i] makes version i + 1 of version i; what was released is never changed. */
-static const char *const migrations[] = {
-	"CREATE TABLE meta (key TEXT PRIMARY KEY, number INTEGER, bytes BLOB, sum INTEGER) WITHOUT ROWID;"
-	"CREATE TABLE intent (id TEXT PRIMARY KEY, instance INTEGER, generation INTEGER, epoch INTEGER,"
-	" stop INTEGER, spec BLOB, sum INTEGER);"
-	"CREATE TABLE life (id TEXT PRIMARY KEY, bytes BLOB, sum INTEGER);"
-	"CREATE TABLE tombstone (id TEXT PRIMARY KEY, generation INTEGER, sum INTEGER);"
-	"CREATE TABLE event (sequence INTEGER PRIMARY KEY, bytes BLOB, sum INTEGER);",
-};
-
-#define VERSION ((int)ARRAY_SIZE(migrations))
-
-struct database {
-	sqlite3 *handle;
-	sqlite3_stmt *prepared[STATEMENTS];
-};
-
 /* ---- failures ------------------------------------------------------------------------------------- */
 
-static bool is_damage(int code)
+bool database_is_damage(int code)
 {
 	return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
-static int sqlite_failed(struct err *err, sqlite3 *handle, int code, const char *doing)
+int database_failed(struct err *err, int code, int number, const char *doing)
 {
-	int number = handle ? sqlite3_system_errno(handle) : 0;
-
 	switch (code & 0xff) {
 	case SQLITE_NOMEM:
 		return err_oom(err);
@@ -158,6 +120,10 @@ static int apply(struct database *database, const struct write *write)
 		return run(database, PUT_LIFE, write);
 	case WRITE_EVENT:
 		return run(database, PUT_EVENT, write);
+	case WRITE_RECORD:
+		return run(database, PUT_RECORD, write);
+	case WRITE_DROP_RECORD:
+		return run(database, DROP_RECORD, write);
 	case WRITE_EPOCH:
 	case WRITE_NODE:
 		return run(database, PUT_META, write);
@@ -165,7 +131,9 @@ static int apply(struct database *database, const struct write *write)
 		code = run(database, DROP_INTENT, write);
 		if (code == SQLITE_OK)
 			code = run(database, DROP_LIFE, write);
-		return code == SQLITE_OK ? run(database, PUT_TOMBSTONE, write) : code;
+		if (code == SQLITE_OK && write->generation)
+			code = run(database, PUT_TOMBSTONE, write);
+		return code;
 	case WRITE_BARRIER:
 		break;
 	}
@@ -202,9 +170,67 @@ static bool is_empty(const struct write_list *writes)
 	const struct write *write;
 
 	STAILQ_FOREACH(write, writes, link)
-	if (write->kind != WRITE_BARRIER)
+	if (write->kind != WRITE_BARRIER && !write->failed)
 		return false;
 	return true;
+}
+
+static int last_errno(sqlite3_file *file)
+{
+	int number = 0;
+
+	if (!file || !file->pMethods ||
+	    file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number) != SQLITE_OK)
+		return 0;
+	return number;
+}
+
+/* SQLite has forgotten the errno of a commit by the time it returns; its files have not. */
+static int errno_behind(sqlite3 *handle)
+{
+	sqlite3_file *journal = NULL;
+	sqlite3_file *file = NULL;
+	int number = sqlite3_system_errno(handle);
+
+	(void)sqlite3_file_control(handle, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &journal);
+	(void)sqlite3_file_control(handle, NULL, SQLITE_FCNTL_FILE_POINTER, &file);
+	if (!number)
+		number = last_errno(journal);
+	return number ? number : last_errno(file);
+}
+
+/* After these the kernel may have dropped what it could not write, and reads it back as if it were there. */
+static bool is_doubtful(int code, int number)
+{
+	return code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC ||
+	       ((code & 0xff) == SQLITE_IOERR && number == EIO);
+}
+
+static int failed(struct database *database, int code, struct err *err)
+{
+	int number = errno_behind(database->handle);
+
+	database->doubtful |= is_doubtful(code, number);
+	return database_failed(err, code, number, "cannot write the agent's store");
+}
+
+bool database_is_doubtful(const struct database *database)
+{
+	return database && database->doubtful;
+}
+
+/* What is written into a file that has no name any more is lost with the process. */
+static int check_place(struct database *database, struct err *err)
+{
+	int moved = 0;
+
+	if (sqlite3_file_control(database->handle, NULL, SQLITE_FCNTL_HAS_MOVED, &moved) !=
+		    SQLITE_OK ||
+	    !moved)
+		return 0;
+	return err_set(err, ERR_UNAVAILABLE, ENOENT,
+		       "cannot write the agent's store: %s was moved or removed",
+		       sqlite3_db_filename(database->handle, NULL));
 }
 
 int database_write(struct database *database, const struct write_list *writes, uint64_t events_max,
@@ -217,9 +243,11 @@ int database_write(struct database *database, const struct write_list *writes, u
 	if (is_empty(writes))
 		return 0;
 	FAILPOINT_RETURN("berthd.store.begin", err);
+	if (check_place(database, err) < 0)
+		return -ENOENT;
 	code = run(database, BEGIN, NULL);
 	STAILQ_FOREACH(write, writes, link)
-	if (code == SQLITE_OK)
+	if (code == SQLITE_OK && !write->failed)
 		code = apply(database, write);
 	FAILPOINT("berthd.store.written");
 	if (code == SQLITE_OK)
@@ -229,10 +257,28 @@ int database_write(struct database *database, const struct write_list *writes, u
 		code = run(database, COMMIT, NULL);
 	if (code == SQLITE_OK)
 		return 0;
-	r = sqlite_failed(err, database->handle, code, "cannot write the agent's store");
+	r = failed(database, code, err);
 	if (!sqlite3_get_autocommit(database->handle)) /* else SQLite has done it by itself */
 		(void)sqlite3_exec(database->handle, "ROLLBACK", NULL, NULL, NULL);
 	return r;
+}
+
+int database_checkpoint(struct database *database, struct err *err)
+{
+	int code;
+
+	FAILPOINT_RETURN("berthd.store.checkpoint", err);
+	/* RESTART: the next write begins at the journal's front, in room that the disk has given. */
+	code = sqlite3_wal_checkpoint_v2(database->handle, NULL, SQLITE_CHECKPOINT_RESTART, NULL,
+					 NULL);
+
+	database->journal_pages = 0;
+	return code == SQLITE_OK ? 0 : failed(database, code, err);
+}
+
+int database_tidy(struct database *database, struct err *err)
+{
+	return database->journal_pages < JOURNAL_PAGES_MAX ? 0 : database_checkpoint(database, err);
 }
 
 /* ---- reading -------------------------------------------------------------------------------------- */
@@ -307,6 +353,11 @@ static int tell_event(const struct store_visitor *v, const struct row *row)
 	return v->event(v->userdata, row->generation, row->bytes, row->n_bytes);
 }
 
+static int tell_record(const struct store_visitor *v, const struct row *row)
+{
+	return v->record(v->userdata, row->generation, row->bytes, row->n_bytes);
+}
+
 static const struct {
 	const char *question;
 	int (*tell)(const struct store_visitor *visitor, const struct row *row);
@@ -315,6 +366,7 @@ static const struct {
 	{ "SELECT id, 0, generation, 0, 0, NULL, sum FROM tombstone ORDER BY rowid",
 	  tell_tombstone },
 	{ "SELECT '', 0, sequence, 0, 0, bytes, sum FROM event ORDER BY sequence", tell_event },
+	{ "SELECT '', 0, sequence, 0, 0, bytes, sum FROM record ORDER BY sequence", tell_record },
 	{ "SELECT id, instance, generation, epoch, stop, spec, sum FROM intent ORDER BY rowid",
 	  tell_intent },
 	{ "SELECT id, 0, 0, 0, 0, bytes, sum FROM life ORDER BY rowid", tell_life },
@@ -349,9 +401,9 @@ int database_load(struct database *database, const struct store_visitor *visitor
 	for (size_t i = 0; i < ARRAY_SIZE(tables) && reading.r >= 0; i++) {
 		int code = read_table(database, i, &reading);
 
-		if (code != SQLITE_OK && !is_damage(code))
-			return sqlite_failed(err, database->handle, code,
-					     "cannot read the agent's store");
+		if (code != SQLITE_OK && !database_is_damage(code))
+			return database_failed(err, code, sqlite3_system_errno(database->handle),
+					       "cannot read the agent's store");
 		reading.damaged += code != SQLITE_OK;
 	}
 	*ret_damaged = reading.damaged;
@@ -361,7 +413,27 @@ int database_load(struct database *database, const struct store_visitor *visitor
 	return 0;
 }
 
-/* ---- opening -------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+/* Instead of SQLite's own checkpoints, which come before the answer and hide their failures. */
+static int on_written(void *userdata, sqlite3 *handle, const char *name, int pages)
+{
+	struct database *database = userdata;
+
+	database->journal_pages = pages;
+	return SQLITE_OK;
+}
+
+int database_prepare(struct database *database)
+{
+	int code = SQLITE_OK;
+
+	for (size_t i = 0; i < STATEMENTS && code == SQLITE_OK; i++)
+		code = sqlite3_prepare_v3(database->handle, statements[i], -1,
+					  SQLITE_PREPARE_PERSISTENT, &database->prepared[i], NULL);
+	(void)sqlite3_wal_hook(database->handle, on_written, database);
+	return code;
+}
 
 void database_close(struct database *database)
 {
@@ -371,291 +443,4 @@ void database_close(struct database *database)
 		(void)sqlite3_finalize(database->prepared[i]);
 	(void)sqlite3_close(database->handle);
 	free(database);
-}
-
-DEFINE_CLEANUP(struct database *, database_close)
-
-/* With @forgive a file that is shorter than it says is read as far as it goes. */
-static int open_handle(const char *path, bool forgive, struct database **ret_database)
-{
-	struct database *database = calloc(1, sizeof(*database));
-	int code;
-
-	if (!database)
-		return SQLITE_NOMEM;
-	/* One thread at a time uses it: the hand-over is ours. */
-	code = sqlite3_open_v2(path, &database->handle,
-			       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-				       SQLITE_OPEN_NOFOLLOW,
-			       NULL);
-	(void)sqlite3_extended_result_codes(database->handle, 1);
-	(void)sqlite3_busy_timeout(database->handle, 2000);
-	(void)sqlite3_db_config(database->handle, SQLITE_DBCONFIG_WRITABLE_SCHEMA, forgive ? 1 : 0,
-				NULL);
-	(void)sqlite3_db_config(database->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, forgive ? 1 : 0,
-				NULL);
-	if (code == SQLITE_OK)
-		code = sqlite3_exec(database->handle,
-				    "PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY;"
-				    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-				    "PRAGMA journal_size_limit=8388608; PRAGMA trusted_schema=OFF;",
-				    NULL, NULL, NULL);
-	*ret_database = database;
-	return code;
-}
-
-static int read_number(struct database *database, const char *question, int *ret_number)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(database->handle, question, -1, &statement, NULL);
-
-	if (code == SQLITE_OK)
-		code = sqlite3_step(statement);
-	if (code == SQLITE_ROW) {
-		*ret_number = sqlite3_column_int(statement, 0);
-		code = SQLITE_OK;
-	}
-	(void)sqlite3_finalize(statement);
-	return code;
-}
-
-static int check_whole(struct database *database)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(database->handle, "PRAGMA integrity_check(1)", -1, &statement,
-				      NULL);
-
-	if (code == SQLITE_OK)
-		code = sqlite3_step(statement);
-	if (code == SQLITE_ROW) {
-		const char *verdict = (const char *)sqlite3_column_text(statement, 0);
-
-		code = verdict && strcmp(verdict, "ok") == 0 ? SQLITE_OK : SQLITE_CORRUPT;
-	}
-	(void)sqlite3_finalize(statement);
-	return code;
-}
-
-static int migrate(struct database *database, int version)
-{
-	int code = sqlite3_exec(database->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-	char text[64];
-
-	FAILPOINT("berthd.store.migrate");
-	for (int i = version; i < VERSION && code == SQLITE_OK; i++)
-		code = sqlite3_exec(database->handle, migrations[i], NULL, NULL, NULL);
-	(void)snprintf(text, sizeof(text), "PRAGMA user_version=%d; COMMIT", VERSION);
-	return code == SQLITE_OK ? sqlite3_exec(database->handle, text, NULL, NULL, NULL) : code;
-}
-
-static int prepare(struct database *database)
-{
-	int code = SQLITE_OK;
-
-	for (size_t i = 0; i < STATEMENTS && code == SQLITE_OK; i++)
-		code = sqlite3_prepare_v3(database->handle, statements[i], -1,
-					  SQLITE_PREPARE_PERSISTENT, &database->prepared[i], NULL);
-	return code;
-}
-
-/* A code of SQLite's; *ret_version is what the file has, 0 for a new one. */
-static int open_whole(const char *path, struct database **ret_database, int *ret_version)
-{
-	cleanup(database_close_p) struct database *database = NULL;
-	int code = open_handle(path, false, &database);
-
-	if (code == SQLITE_OK)
-		code = check_whole(database);
-	if (code == SQLITE_OK)
-		code = read_number(database, "PRAGMA user_version", ret_version);
-	if (code == SQLITE_OK && *ret_version < VERSION)
-		code = migrate(database, *ret_version);
-	if (code == SQLITE_OK && *ret_version <= VERSION)
-		code = prepare(database);
-	/* A table that is missing under a version that has it. */
-	if (code == SQLITE_ERROR)
-		code = SQLITE_CORRUPT;
-	if (code == SQLITE_OK)
-		*ret_database = take_ptr(&database);
-	return code;
-}
-
-/* ---- damage --------------------------------------------------------------------------------------- */
-
-struct salvage {
-	struct write_list writes;
-	size_t records;
-};
-
-static int keep(struct salvage *salvage, enum write_kind kind, const struct store_intent *fields,
-		const uint8_t *bytes, size_t n)
-{
-	struct write *write = calloc(1, sizeof(*write) + n);
-
-	if (!write)
-		return -ENOMEM;
-	write->kind = kind;
-	write->instance = fields->instance;
-	write->generation = fields->generation;
-	write->epoch = fields->epoch;
-	write->stop = fields->stop;
-	(void)snprintf(write->id, sizeof(write->id), "%s", fields->id);
-	write->n_bytes = n;
-	if (n)
-		memcpy(write->bytes, bytes, n);
-	STAILQ_INSERT_TAIL(&salvage->writes, write, link);
-	salvage->records++;
-	return 0;
-}
-
-static int keep_epoch(void *userdata, uint64_t epoch)
-{
-	return keep(userdata, WRITE_EPOCH,
-		    &(struct store_intent){ .id = "epoch", .generation = epoch }, NULL, 0);
-}
-
-static int keep_generation(void *userdata, const char *id, uint64_t generation)
-{
-	return keep(userdata, WRITE_TOMBSTONE,
-		    &(struct store_intent){ .id = id, .generation = generation }, NULL, 0);
-}
-
-static int keep_node(void *userdata, const uint8_t *bytes, size_t n)
-{
-	return keep(userdata, WRITE_NODE, &(struct store_intent){ .id = "node" }, bytes, n);
-}
-
-static int keep_intent(void *userdata, const struct store_intent *intent)
-{
-	return keep(userdata, WRITE_INTENT, intent, intent->spec, intent->spec_bytes);
-}
-
-static int keep_life(void *userdata, const char *id, const uint8_t *bytes, size_t n)
-{
-	return keep(userdata, WRITE_LIFE, &(struct store_intent){ .id = id }, bytes, n);
-}
-
-static int keep_event(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n)
-{
-	return keep(userdata, WRITE_EVENT,
-		    &(struct store_intent){ .id = "", .generation = sequence }, bytes, n);
-}
-
-/* What can be read of the file @path, which stays as it is. */
-static void salvage_read(const char *path, struct salvage *salvage)
-{
-	const struct store_visitor visitor = { .epoch = keep_epoch,
-					       .generation = keep_generation,
-					       .node = keep_node,
-					       .intent = keep_intent,
-					       .life = keep_life,
-					       .event = keep_event,
-					       .userdata = salvage };
-	cleanup(database_close_p) struct database *database = NULL;
-	size_t damaged;
-
-	(void)open_handle(path, true, &database);
-	if (!database || !database->handle)
-		return;
-	(void)database_load(database, &visitor, &damaged, NULL);
-}
-
-static void salvage_done(struct salvage *salvage)
-{
-	struct write *write;
-
-	while ((write = STAILQ_FIRST(&salvage->writes))) {
-		STAILQ_REMOVE_HEAD(&salvage->writes, link);
-		free(write);
-	}
-}
-
-/* Out of the way, with its journal; never over another one. */
-static int rename_damaged(const char *path, char renamed[static PATH_MAX], struct err *err)
-{
-	char from[PATH_MAX + 8];
-	char to[PATH_MAX + 8];
-
-	for (long long at = time(NULL);; at++) {
-		if (snprintf(renamed, PATH_MAX, "%s.damaged-%lld", path, at) >= PATH_MAX)
-			return err_set(err, ERR_UNAVAILABLE, ENAMETOOLONG, "%s: %m", path);
-		if (access(renamed, F_OK) < 0)
-			break;
-	}
-	(void)snprintf(from, sizeof(from), "%s-wal", path);
-	(void)snprintf(to, sizeof(to), "%s-wal", renamed);
-	if (rename(from, to) < 0 && errno != ENOENT)
-		return err_set(err, ERR_UNAVAILABLE, errno, "cannot rename %s: %m", from);
-	if (rename(path, renamed) < 0 && errno != ENOENT)
-		return err_set(err, ERR_UNAVAILABLE, errno, "cannot rename the damaged %s: %m",
-			       path);
-	return 0;
-}
-
-static int begin_anew(const char *path, bool discard, struct database **ret_database,
-		      struct database_found *found, struct err *err)
-{
-	cleanup(salvage_done) struct salvage salvage = { .writes = STAILQ_HEAD_INITIALIZER(
-								 salvage.writes) };
-	cleanup(database_close_p) struct database *database = NULL;
-	char renamed[PATH_MAX];
-	int version = 0;
-	int code;
-	int r;
-
-	FAILPOINT_RETURN("berthd.store.quarantine", err);
-	r = rename_damaged(path, renamed, err);
-	if (r < 0)
-		return r;
-	if (!discard)
-		salvage_read(renamed, &salvage);
-	FAILPOINT("berthd.store.renamed");
-	code = open_whole(path, &database, &version);
-	if (code != SQLITE_OK)
-		return sqlite_failed(err, database ? database->handle : NULL, code,
-				     "cannot begin a new agent's store");
-	if (database_write(database, &salvage.writes, 0, err) < 0)
-		salvage.records = 0;
-	found->fresh = true;
-	(void)snprintf(
-		found->damage, sizeof(found->damage),
-		"the agent's store was damaged: %zu records could be taken over, the rest is lost; the file is kept as %.300s",
-		salvage.records, renamed);
-	*ret_database = take_ptr(&database);
-	return 0;
-}
-
-int database_open(const char *directory, bool discard, struct database **ret_database,
-		  struct database_found *ret_found, struct err *err)
-{
-	cleanup(database_close_p) struct database *database = NULL;
-	char path[PATH_MAX];
-	int version = 0;
-	struct stat st;
-	bool was_there;
-	int code;
-
-	*ret_found = (struct database_found){ 0 };
-	FAILPOINT_RETURN("berthd.store.open", err);
-	if (snprintf(path, sizeof(path), "%s/" FILE_NAME, directory) >= (int)sizeof(path))
-		return err_set(err, ERR_UNAVAILABLE, ENAMETOOLONG, "%s: %m", directory);
-	was_there = stat(path, &st) == 0;
-	/* Empty is not new: what was in it is gone. */
-	if (was_there && (discard || st.st_size == 0))
-		return begin_anew(path, discard, ret_database, ret_found, err);
-	code = open_whole(path, &database, &version);
-	if (is_damage(code))
-		return begin_anew(path, false, ret_database, ret_found, err);
-	if (code != SQLITE_OK) {
-		(void)sqlite_failed(err, NULL, code, "cannot open the agent's store");
-		return err_prefix(err, -EIO, "%s", path);
-	}
-	if (version > VERSION)
-		return err_set(
-			err, ERR_UNSUPPORTED, EPROTO,
-			"%s is of a later release (version %d, this one knows %d): it is left as it is",
-			path, version, VERSION);
-	ret_found->fresh = !was_there;
-	*ret_database = take_ptr(&database);
-	return 0;
 }

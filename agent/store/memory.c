@@ -30,6 +30,17 @@ static void put_event(struct store *store, uint64_t sequence, const uint8_t *byt
 	answer(done);
 }
 
+static void put_record(struct store *store, uint64_t sequence, const uint8_t *bytes, size_t n,
+		       const struct store_done *done)
+{
+	answer(done);
+}
+
+static void drop_record(struct store *store, uint64_t sequence, const struct store_done *done)
+{
+	answer(done);
+}
+
 static void put_epoch(struct store *store, uint64_t epoch, const struct store_done *done)
 {
 	answer(done);
@@ -70,6 +81,8 @@ static const struct store_ops memory_ops = {
 	.put_intent = put_intent,
 	.put_life = put_life,
 	.put_event = put_event,
+	.put_record = put_record,
+	.drop_record = drop_record,
 	.put_epoch = put_epoch,
 	.put_tombstone = put_tombstone,
 	.put_node = put_node,

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "agent/store/database.h"
+#include "agent/store/reserve.h"
 #include "agent/store/store.h"
 #include "proto/cleanup.h"
 #include "proto/failpoint.h"
@@ -24,6 +25,12 @@
 
 #define QUEUE_BYTES_DEFAULT (64U << 20)
 #define RETRY_DEFAULT_MS    1000
+
+enum outcome {
+	GOOD,
+	FULL,   /* all is written but what is new: out of the reserve */
+	FAILED, /* nothing is */
+};
 
 struct durable {
 	struct store store; /* first */
@@ -37,6 +44,7 @@ struct durable {
 	bool running;
 	bool hopeless;             /* of a later release: never tried again */
 	struct database *database; /* the writer's once it runs; NULL: to be opened */
+	bool distrust;             /* the writer's: the file is to be written anew */
 	struct write_list pending; /* since the last submit; the loop's */
 
 	pthread_mutex_t lock; /* of all below */
@@ -45,9 +53,9 @@ struct durable {
 	struct write_list answered;
 	size_t bytes; /* pending, queued and answered */
 	bool ending;
-	bool failed;    /* by the writer */
-	bool recovered; /* by the writer, until the loop has seen it */
-	struct err why; /* of @failed */
+	enum outcome state;
+	bool recovered; /* from FAILED, until the loop has seen it */
+	struct err why; /* it is not GOOD */
 	char damage[STORE_SENTENCE_MAX];
 };
 
@@ -66,24 +74,107 @@ static void mark_failed(struct write_list *batch)
 	write->failed = true;
 }
 
-/* Try the file again, with a write that changes nothing. Returns whether it took it. */
-static bool reopen(struct durable *durable, struct err *err)
+static bool is_full(const struct err *err)
+{
+	return err->errnum == ENOSPC || err->errnum == EDQUOT;
+}
+
+/* Launches go first: what ends, stops or goes away is still written. */
+static void refuse_new(struct write_list *batch)
+{
+	struct write *write;
+
+	STAILQ_FOREACH(write, batch, link)
+	write->failed |= write->is_new;
+}
+
+static void say_full(const struct durable *durable, struct err *err)
+{
+	(void)err_set(err, ERR_UNAVAILABLE, ENOSPC,
+		      "the disk below %s is full: what ends is still written, out of a reserve",
+		      durable->directory);
+}
+
+/* Room of the journal that is not needed any more, then the reserve. */
+static int write_full(struct durable *durable, struct write_list *batch, struct err *err)
+{
+	struct err again = { 0 };
+	int r = -ENOSPC;
+
+	refuse_new(batch);
+	if (database_checkpoint(durable->database, &again) == 0)
+		r = database_write(durable->database, batch, durable->events_max, &again);
+	if (r < 0 && is_full(&again) && reserve_give_up(durable->directory))
+		r = database_write(durable->database, batch, durable->events_max, &again);
+	if (r < 0)
+		*err = again;
+	return r;
+}
+
+static enum outcome write_batch(struct durable *durable, bool full, struct write_list *batch,
+				struct err *err)
+{
+	if (full)
+		refuse_new(batch);
+	if (database_write(durable->database, batch, durable->events_max, err) == 0)
+		return full ? FULL : GOOD;
+	if (!is_full(err) || write_full(durable, batch, err) < 0)
+		return FAILED;
+	return FULL;
+}
+
+/* After the answers, so that nobody waits for it. */
+static enum outcome tidy(struct durable *durable, enum outcome outcome, struct err *err)
+{
+	if (outcome == FAILED || database_tidy(durable->database, err) == 0)
+		return outcome;
+	if (!is_full(err))
+		return FAILED;
+	(void)reserve_give_up(durable->directory);
+	return FULL; /* the journal grows on, until there is room */
+}
+
+static enum outcome take_reserve(struct durable *durable)
+{
+	int r = reserve_take(durable->directory);
+
+	return r == -ENOSPC || r == -EDQUOT ? FULL : GOOD;
+}
+
+static int open_database(struct durable *durable, struct database_found *found, struct err *err)
+{
+	int r = database_open(durable->directory, durable->distrust, &durable->database, found,
+			      err);
+
+	if (r < 0 && is_full(err) && reserve_give_up(durable->directory))
+		r = database_open(durable->directory, durable->distrust, &durable->database, found,
+				  err);
+	if (r == 0)
+		durable->distrust = false;
+	return r;
+}
+
+/* Try the file again, with a write that changes nothing. */
+static enum outcome reopen(struct durable *durable, struct err *err)
 {
 	struct write_list probe = STAILQ_HEAD_INITIALIZER(probe);
 	struct write write = { .kind = WRITE_NODE, .id = "probe" };
 	struct database_found found;
 
+	durable->distrust |= database_is_doubtful(durable->database);
 	database_close(durable->database);
 	durable->database = NULL;
-	if (database_open(durable->directory, false, &durable->database, &found, err) < 0)
-		return false;
+	if (open_database(durable, &found, err) < 0)
+		return FAILED;
+	if (found.damage[0]) {
+		(void)pthread_mutex_lock(&durable->lock);
+		(void)snprintf(durable->damage, sizeof(durable->damage), "%s", found.damage);
+		(void)pthread_mutex_unlock(&durable->lock);
+	}
 	STAILQ_INSERT_TAIL(&probe, &write, link);
 	if (database_write(durable->database, &probe, durable->events_max, err) < 0)
-		return false;
-	(void)pthread_mutex_lock(&durable->lock);
-	(void)snprintf(durable->damage, sizeof(durable->damage), "%s", found.damage);
-	(void)pthread_mutex_unlock(&durable->lock);
-	return true;
+		return FAILED;
+	return take_reserve(durable);
 }
 
 static void tell_loop(struct durable *durable)
@@ -108,28 +199,86 @@ static struct timespec after_ms(uint64_t ms)
 	return at;
 }
 
+static bool is_past(const struct timespec *at)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > at->tv_sec || (now.tv_sec == at->tv_sec && now.tv_nsec >= at->tv_nsec);
+}
+
 /* With the lock held: what there is to do into @batch. Returns false when that is nothing, ever. With
  * nothing in @batch it is time to try again. */
 static bool wait_for_work(struct durable *durable, const struct timespec *retry_at,
 			  struct write_list *batch)
 {
-	while (STAILQ_EMPTY(&durable->queued) && !durable->ending) {
-		if (!durable->failed || durable->hopeless)
-			(void)pthread_cond_wait(&durable->wake, &durable->lock);
-		else if (pthread_cond_timedwait(&durable->wake, &durable->lock, retry_at) ==
-			 ETIMEDOUT)
+	for (;;) {
+		bool retries = durable->state != GOOD && !durable->hopeless && !durable->ending;
+
+		/* Also where there is always something to do. */
+		if (retries && is_past(retry_at))
 			return true;
+		if (!STAILQ_EMPTY(&durable->queued) || durable->ending)
+			break;
+		if (retries)
+			(void)pthread_cond_timedwait(&durable->wake, &durable->lock, retry_at);
+		else
+			(void)pthread_cond_wait(&durable->wake, &durable->lock);
 	}
 	STAILQ_CONCAT(batch, &durable->queued);
 	return !STAILQ_EMPTY(batch);
 }
 
 /* With the lock held. */
-static void take_failure(struct durable *durable, struct write_list *batch, const struct err *err)
+static void take_outcome(struct durable *durable, enum outcome before, enum outcome outcome,
+			 const struct err *err)
 {
-	durable->failed = true;
-	durable->why = *err;
-	mark_failed(batch);
+	durable->recovered |= before == FAILED && outcome != FAILED;
+	durable->state = outcome;
+	if (outcome == FAILED)
+		durable->why = *err;
+	else if (outcome == FULL)
+		say_full(durable, &durable->why);
+}
+
+static enum outcome work(struct durable *durable, enum outcome before, struct write_list *batch,
+			 struct err *err)
+{
+	if (!STAILQ_EMPTY(batch))
+		return write_batch(durable, before == FULL, batch, err);
+	return before == FAILED ? reopen(durable, err) : take_reserve(durable);
+}
+
+/* One batch, or one more try. With the lock held, which it gives up meanwhile. */
+static void turn(struct durable *durable, struct write_list *batch)
+{
+	enum outcome before = durable->state;
+	enum outcome outcome = FAILED;
+	struct err err = { 0 };
+
+	if (before == FAILED && !STAILQ_EMPTY(batch)) {
+		mark_failed(batch);
+	} else {
+		(void)pthread_mutex_unlock(&durable->lock);
+		outcome = work(durable, before, batch, &err);
+		if (outcome == FAILED)
+			mark_failed(batch);
+		(void)pthread_mutex_lock(&durable->lock);
+		take_outcome(durable, before, outcome, &err);
+	}
+	FAILPOINT("berthd.store.durable");
+	STAILQ_CONCAT(&durable->answered, batch);
+	tell_loop(durable);
+	if (outcome == FAILED)
+		return;
+	(void)pthread_mutex_unlock(&durable->lock);
+	before = outcome;
+	outcome = tidy(durable, outcome, &err);
+	(void)pthread_mutex_lock(&durable->lock);
+	if (outcome == before)
+		return;
+	take_outcome(durable, before, outcome, &err);
+	tell_loop(durable);
 }
 
 static void *writer(void *userdata)
@@ -140,32 +289,16 @@ static void *writer(void *userdata)
 	(void)pthread_mutex_lock(&durable->lock);
 	for (;;) {
 		struct write_list batch = STAILQ_HEAD_INITIALIZER(batch);
-		struct err err = { 0 };
-		bool failed;
-		bool good;
+
+		bool was_good = durable->state == GOOD;
+		bool tried;
 
 		if (!wait_for_work(durable, &retry_at, &batch))
 			break;
-		failed = durable->failed;
-		if (failed && !STAILQ_EMPTY(&batch)) {
-			mark_failed(&batch);
-		} else {
-			(void)pthread_mutex_unlock(&durable->lock);
-			good = failed ? reopen(durable, &err)
-				      : database_write(durable->database, &batch,
-						       durable->events_max, &err) == 0;
+		tried = STAILQ_EMPTY(&batch);
+		turn(durable, &batch);
+		if (tried || was_good)
 			retry_at = after_ms(durable->retry_ms);
-			(void)pthread_mutex_lock(&durable->lock);
-			if (!good)
-				take_failure(durable, &batch, &err);
-			else if (failed)
-				durable->recovered = true;
-			if (good)
-				durable->failed = false;
-		}
-		FAILPOINT("berthd.store.durable");
-		STAILQ_CONCAT(&durable->answered, &batch);
-		tell_loop(durable);
 	}
 	(void)pthread_mutex_unlock(&durable->lock);
 	return NULL;
@@ -207,15 +340,21 @@ static void say_failure(struct durable *durable, const struct err *why)
 		  store->failure);
 }
 
-/* Put everything once more: what was answered as failed is missing. */
 static void say_recovery(struct durable *durable)
+{
+	durable->store.failure[0] = '\0';
+	log_event(LOG_NOTICE, NULL, "the agent's store can be written again");
+}
+
+/* What was answered as failed is missing. */
+static void ask_for_all(struct durable *durable)
 {
 	struct store *store = &durable->store;
 
-	store->failure[0] = '\0';
-	if (durable->damage[0])
+	if (durable->damage[0] && strcmp(store->damage, durable->damage) != 0) {
 		(void)snprintf(store->damage, sizeof(store->damage), "%s", durable->damage);
-	log_event(LOG_NOTICE, NULL, "the agent's store can be written again");
+		log_event(LOG_ERR, NULL, "%s", store->damage);
+	}
 	if (store->recovered && !store->unread)
 		store->recovered(store->userdata);
 }
@@ -223,31 +362,34 @@ static void say_recovery(struct durable *durable)
 static void dispatch(struct durable *durable)
 {
 	struct write_list answered = STAILQ_HEAD_INITIALIZER(answered);
+	enum outcome state;
 	struct write *write;
 	struct err why;
 	bool recovered;
-	bool failed;
 
 	FAILPOINT("berthd.store.answer");
 	(void)pthread_mutex_lock(&durable->lock);
 	STAILQ_CONCAT(&answered, &durable->answered);
-	failed = durable->failed;
-	recovered = durable->recovered;
-	durable->recovered = false;
+	state = durable->state;
+	recovered = durable->recovered && state != FAILED;
+	if (recovered)
+		durable->recovered = false;
 	why = durable->why;
 	STAILQ_FOREACH(write, &answered, link)
 	durable->bytes -= write->n_bytes + sizeof(*write);
 	(void)pthread_mutex_unlock(&durable->lock);
 
-	if (failed)
+	if (state != GOOD)
 		say_failure(durable, &why);
 	while ((write = STAILQ_FIRST(&answered))) {
 		STAILQ_REMOVE_HEAD(&answered, link);
 		answer(write, &why);
 		free(write);
 	}
-	if (recovered && !failed)
+	if (state == GOOD && durable->store.failure[0])
 		say_recovery(durable);
+	if (recovered)
+		ask_for_all(durable);
 }
 
 static int on_answered(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -266,7 +408,7 @@ static int on_answered(sd_event_source *source, int fd, uint32_t revents, void *
 static void refuse(struct durable *durable, const struct store_done *done, const struct err *err)
 {
 	(void)pthread_mutex_lock(&durable->lock);
-	durable->failed = true;
+	durable->state = FAILED;
 	durable->why = *err;
 	(void)pthread_mutex_unlock(&durable->lock);
 	say_failure(durable, err);
@@ -320,6 +462,7 @@ static void put_intent(struct store *store, const struct store_intent *intent,
 	write->generation = intent->generation;
 	write->epoch = intent->epoch;
 	write->stop = intent->stop;
+	write->is_new = intent->is_new;
 }
 
 static void put_life(struct store *store, const char *id, const uint8_t *bytes, size_t n,
@@ -332,6 +475,23 @@ static void put_event(struct store *store, uint64_t sequence, const uint8_t *byt
 		      const struct store_done *done)
 {
 	struct write *write = put(of(store), WRITE_EVENT, "", bytes, n, done);
+
+	if (write)
+		write->generation = sequence;
+}
+
+static void put_record(struct store *store, uint64_t sequence, const uint8_t *bytes, size_t n,
+		       const struct store_done *done)
+{
+	struct write *write = put(of(store), WRITE_RECORD, "", bytes, n, done);
+
+	if (write)
+		write->generation = sequence;
+}
+
+static void drop_record(struct store *store, uint64_t sequence, const struct store_done *done)
+{
+	struct write *write = put(of(store), WRITE_DROP_RECORD, "", NULL, 0, done);
 
 	if (write)
 		write->generation = sequence;
@@ -441,6 +601,8 @@ static const struct store_ops durable_ops = {
 	.put_intent = put_intent,
 	.put_life = put_life,
 	.put_event = put_event,
+	.put_record = put_record,
+	.drop_record = drop_record,
 	.put_epoch = put_epoch,
 	.put_tombstone = put_tombstone,
 	.put_node = put_node,
@@ -470,33 +632,48 @@ static int init(struct durable *durable, sd_event *event, struct err *err)
 	return 0;
 }
 
+static int begin_failed(struct durable *durable, const struct err *why, struct err *err)
+{
+	int r;
+
+	durable->state = FAILED;
+	durable->why = *why;
+	durable->hopeless = why->kind == ERR_UNSUPPORTED;
+	durable->store.unread = true;
+	durable->store.fresh = true;
+	say_failure(durable, why);
+	r = start_writer(durable);
+	return r < 0 ? err_set(err, ERR_INTERNAL, -r, "the agent's store: no thread: %m") : 0;
+}
+
+static int begin_full(struct durable *durable, struct err *err)
+{
+	int r;
+
+	durable->state = FULL;
+	say_full(durable, &durable->why);
+	say_failure(durable, &durable->why);
+	r = start_writer(durable);
+	return r < 0 ? err_set(err, ERR_INTERNAL, -r, "the agent's store: no thread: %m") : 0;
+}
+
 /* Without its file it begins as failed: the writer tries again. */
 static int open_first(struct durable *durable, struct err *err)
 {
 	struct database_found found;
 	struct err why = { 0 };
-	int r = database_open(durable->directory, false, &durable->database, &found, &why);
 
-	if (r == 0) {
-		durable->store.fresh = found.fresh;
-		(void)snprintf(durable->store.damage, sizeof(durable->store.damage), "%s",
-			       found.damage);
-		if (found.damage[0])
-			log_event(LOG_ERR, NULL, "%s", found.damage);
-		return 0;
-	}
-	if (why.errnum == EBUSY) {
+	if (open_database(durable, &found, &why) < 0) {
+		if (why.errnum != EBUSY)
+			return begin_failed(durable, &why, err);
 		*err = why;
 		return -EBUSY;
 	}
-	durable->failed = true;
-	durable->why = why;
-	durable->hopeless = why.kind == ERR_UNSUPPORTED;
-	durable->store.unread = true;
-	durable->store.fresh = true;
-	say_failure(durable, &why);
-	r = start_writer(durable);
-	return r < 0 ? err_set(err, ERR_INTERNAL, -r, "the agent's store: no thread: %m") : 0;
+	durable->store.fresh = found.fresh;
+	(void)snprintf(durable->store.damage, sizeof(durable->store.damage), "%s", found.damage);
+	if (found.damage[0])
+		log_event(LOG_ERR, NULL, "%s", found.damage);
+	return take_reserve(durable) == FULL ? begin_full(durable, err) : 0;
 }
 
 int store_sqlite_new(sd_event *event, const struct store_sqlite_config *config,

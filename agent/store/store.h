@@ -28,7 +28,8 @@ struct store_intent {
 	uint64_t epoch;
 	const uint8_t *spec; /* berth.v1.WorkloadSpec, canonical */
 	size_t spec_bytes;
-	bool stop; /* it is to end, and stay so */
+	bool stop;   /* it is to end, and stay so */
+	bool is_new; /* nothing of it is kept yet: on a full disk it fails, so that others do not */
 };
 
 /* Told when a write is durable (@err NULL) or failed, perhaps before the operation returns; durable
@@ -39,7 +40,8 @@ struct store_done {
 	uint64_t ticket; /* the writer's own */
 };
 
-/* What was kept, before `load` returns: events by their sequence, then intents, then lives. Each returns
+/* What was kept, before `load` returns: events by their sequence, records by theirs,
+ * then intents, then lives. Each returns
  * 0, or a negative errno that ends the load. */
 struct store_visitor {
 	int (*epoch)(void *userdata, uint64_t epoch);
@@ -48,6 +50,7 @@ struct store_visitor {
 	int (*intent)(void *userdata, const struct store_intent *intent);
 	int (*life)(void *userdata, const char *id, const uint8_t *bytes, size_t n);
 	int (*event)(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n);
+	int (*record)(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n);
 	void *userdata;
 };
 
@@ -57,12 +60,16 @@ struct store_ops {
 	/* berth.agent.v1.Life of @id. */
 	void (*put_life)(struct store *store, const char *id, const uint8_t *bytes, size_t n,
 			 const struct store_done *done);
-	/* A transition, berth.v1.Event; those with `exit` are terminal records. */
+	/* A transition, berth.v1.Event: the last ones are kept. */
 	void (*put_event)(struct store *store, uint64_t sequence, const uint8_t *bytes, size_t n,
 			  const struct store_done *done);
+	/* An event that is a terminal record: kept, whatever becomes of the events, until it is dropped. */
+	void (*put_record)(struct store *store, uint64_t sequence, const uint8_t *bytes, size_t n,
+			   const struct store_done *done);
+	void (*drop_record)(struct store *store, uint64_t sequence, const struct store_done *done);
 	/* The highest epoch seen. */
 	void (*put_epoch)(struct store *store, uint64_t epoch, const struct store_done *done);
-	/* Forget @id but for its highest generation. */
+	/* Forget @id but for its highest generation; 0: forget that too. */
 	void (*put_tombstone)(struct store *store, const char *id, uint64_t generation,
 			      const struct store_done *done);
 	/* berth.agent.v1.Node. */
@@ -85,8 +92,9 @@ struct store_ops {
 struct store {
 	const struct store_ops *ops;
 	/* Sentences for an operator, "" where there is nothing to say. */
-	char failure[STORE_SENTENCE_MAX]; /* writes fail: why; cleared when they succeed again */
-	char damage[STORE_SENTENCE_MAX];  /* what was kept is lost, wholly or in part */
+	char failure
+		[STORE_SENTENCE_MAX]; /* nothing new can be kept: why; cleared when it can again */
+	char damage[STORE_SENTENCE_MAX]; /* what was kept was in danger, and what became of it */
 	/* It does not know all that the host was asked for: a new file, or a damaged one. Set by load. */
 	bool fresh;
 	/* What is kept could not be read at the start. When @failure is gone it can: start anew. */
@@ -118,9 +126,13 @@ struct store_sqlite_config {
  * runs goes into the next one, so that neither the loop nor another launch waits for a slow disk. What
  * is answered comes by @event.
  *
- * A file that is damaged is renamed to agent.db.damaged-<time>, what can still be read of it is taken
+ * A file that is damaged is kept as agent.db.damaged-<time>, what can still be read of it is taken
  * over, and store->damage says so. A disk that cannot be written, or a directory that is not there, is no
- * failure here: store->failure says so, and it is tried again and again.
+ * failure here: store->failure says so, and it is tried again and again. After a failure of the disk all
+ * is written to a new file: what reads well may not be on it.
+ *
+ * When the disk is full, a reserve of 1 MiB is given up: intents of what is new fail, everything else is
+ * still written, and store->failure stays until the reserve can be taken again.
  * Returns 0, or a negative errno with @err: without memory or threads, or where another process has the
  * file open.
  */

@@ -34,7 +34,8 @@ struct desk {
 	/* as loaded */
 	uint64_t epoch;
 	uint64_t generation;
-	size_t intents, lives, events, nodes;
+	size_t intents, lives, events, records, nodes;
+	uint64_t last_record;
 	uint64_t last_event;
 	char spec[64];
 	char life[64];
@@ -150,14 +151,26 @@ static int take_event(void *userdata, uint64_t sequence, const uint8_t *bytes, s
 	return 0;
 }
 
+static int take_record(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n)
+{
+	struct desk *desk = userdata;
+
+	desk->records++;
+	desk->last_record = sequence;
+	desk->wrong += !is_all('r', bytes, n);
+	return 0;
+}
+
 static void load(struct desk *desk)
 {
-	const struct store_visitor visitor = { take_epoch, take_generation, take_node, take_intent,
-					       take_life,  take_event,      desk };
+	const struct store_visitor visitor = { take_epoch,  take_generation,
+					       take_node,   take_intent,
+					       take_life,   take_event,
+					       take_record, desk };
 	struct err err = { 0 };
 
 	desk->epoch = desk->generation = desk->last_event = 0;
-	desk->intents = desk->lives = desk->events = desk->nodes = desk->wrong = 0;
+	desk->intents = desk->lives = desk->events = desk->records = desk->nodes = desk->wrong = 0;
 	assert_int_equal(desk->store->ops->load(desk->store, &visitor, &err), 0);
 }
 
@@ -473,15 +486,42 @@ static void wrong_bytes_are_noticed_wherever_they_are(void **state)
 	}
 }
 
+/* As if a later release had been here: its version, and the oldest that it says can go on. */
+static void make_later(const struct desk *desk, int version, int oldest_reader)
+{
+	char text[128];
+	sqlite3 *handle;
+
+	(void)snprintf(text, sizeof(text),
+		       "CREATE TABLE later (x); PRAGMA user_version=%d; PRAGMA application_id=%d",
+		       version, 0x42520000 + oldest_reader);
+	assert_int_equal(sqlite3_open(file(desk, "agent.db"), &handle), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(handle, text, NULL, NULL, NULL), SQLITE_OK);
+	(void)sqlite3_close(handle);
+}
+
+static int version_of(const struct desk *desk)
+{
+	sqlite3_stmt *statement;
+	sqlite3 *handle;
+	int version;
+
+	assert_int_equal(sqlite3_open(file(desk, "agent.db"), &handle), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(handle, "PRAGMA user_version", -1, &statement, NULL),
+			 SQLITE_OK);
+	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+	version = sqlite3_column_int(statement, 0);
+	(void)sqlite3_finalize(statement);
+	(void)sqlite3_close(handle);
+	return version;
+}
+
 static void a_file_of_a_later_release_is_left_alone(void **state)
 {
 	struct desk *desk = *state;
-	sqlite3 *handle;
 
 	(void)fill(desk, 1);
-	assert_int_equal(sqlite3_open(file(desk, "agent.db"), &handle), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(handle, "PRAGMA user_version=999", NULL, NULL, NULL), 0);
-	(void)sqlite3_close(handle);
+	make_later(desk, 999, 998);
 	open_store(desk, 0);
 	assert_non_null(strstr(desk->store->failure, "later release"));
 	assert_true(desk->store->unread && desk->store->fresh);
@@ -489,7 +529,30 @@ static void a_file_of_a_later_release_is_left_alone(void **state)
 	submit(desk);
 	until_answered(desk, 1);
 	assert_true(desk->failed[0]);
+	close_store(desk);
 	assert_int_equal(count_files(desk, "damaged"), 0);
+	assert_int_equal(version_of(desk), 999);
+}
+
+/* What it added is not ours to understand: going back to this release works, and forth again. */
+static void a_file_of_a_later_release_that_lets_us_is_used(void **state)
+{
+	struct desk *desk = *state;
+
+	(void)fill(desk, 3);
+	make_later(desk, 999, 2);
+	open_store(desk, 0);
+	assert_string_equal(desk->store->failure, "");
+	load(desk);
+	assert_int_equal(desk->intents, 3);
+	put_event(desk, 4);
+	submit(desk);
+	until_answered(desk, 1);
+	close_store(desk);
+	assert_int_equal(version_of(desk), 999);
+	open_store(desk, 0);
+	load(desk);
+	assert_int_equal(desk->last_event, 4);
 }
 
 /* ---- a disk that says no -------------------------------------------------------------------------- */
@@ -597,6 +660,7 @@ int main(void)
 		T(a_file_cut_at_any_page_is_set_aside_and_mostly_taken_over),
 		T(wrong_bytes_are_noticed_wherever_they_are),
 		T(a_file_of_a_later_release_is_left_alone),
+		T(a_file_of_a_later_release_that_lets_us_is_used),
 		T(a_full_disk_fails_writes_and_is_tried_again),
 		T(a_directory_that_is_not_there_is_waited_for),
 		T(a_queue_that_is_full_refuses),

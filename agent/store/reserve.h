@@ -1,0 +1,12 @@
+/*
+ * Room on the disk that nobody else can have: given up when the disk is full, so that ends, stops and
+ * deletions are still written while launches are refused.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+/* Take it, where it is not there yet. Returns 0, or a negative errno: the disk has no room for it. */
+int reserve_take(const char *directory);
+/* Returns whether there was one. */
+bool reserve_give_up(const char *directory);
