@@ -104,6 +104,9 @@ static struct engine_config engine_config(const struct settings *settings)
 			     .memory_bytes = settings->reserve_memory_bytes,
 			     .pids = settings->reserve_pids },
 		.events_max = settings->keep_events,
+		.records_max = settings->keep_records,
+		.record_bytes_max = settings->keep_record_bytes,
+		.record_age_ms = settings->keep_record_ms,
 		.agent_version = BERTH_VERSION,
 	};
 }

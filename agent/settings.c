@@ -74,6 +74,16 @@ static const struct config_key keys[] = {
 	{ "Events", "Keep", CONFIG_UINT, AT(keep_events), "16384",
 	  "Events that a watcher can go back to.", .min = 256, .max = 1048576 },
 
+	{ "Records", "Keep", CONFIG_UINT, AT(keep_records), "4096",
+	  "Terminal records (how each container ended) to keep, whatever becomes of their workloads. Beyond it the oldest goes that a scheduler has acknowledged (AckRecords), and where there is none the oldest of all, which is counted in GetNode.",
+	  .min = 64, .max = 1048576 },
+	{ "Records", "KeepBytes", CONFIG_BYTES, AT(keep_record_bytes), "8Mi",
+	  "The same limit in bytes. They are kept in memory and on disk.", .min = 1 << 20,
+	  .max = 1 << 30 },
+	{ "Records", "KeepAge", CONFIG_DURATION_MS, AT(keep_record_ms), "24h",
+	  "How long after the end an acknowledged record is kept, counted while the host is up. One that nobody has acknowledged knows no age.",
+	  .min = 1000, .max = UINT64_C(1000) * 3600 * 24 * 366 },
+
 	{ "Store", "Durable", CONFIG_BOOL, AT(store_durable), "yes",
 	  "Keep what berthd was asked for and what became of it on disk, so that a restart loses nothing and stops nothing. With no, a restart ends every workload." },
 	{ "Store", "Directory", CONFIG_PATH, AT(store_directory), "/var/lib/berth/agent",

@@ -32,6 +32,10 @@ struct settings {
 	uint64_t max_workloads;
 	/* [Events] */
 	uint64_t keep_events;
+	/* [Records] */
+	uint64_t keep_records;
+	uint64_t keep_record_bytes;
+	uint64_t keep_record_ms;
 	/* [Store] */
 	bool store_durable;
 	char *store_directory;

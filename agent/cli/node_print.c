@@ -83,6 +83,9 @@ void node_print(const Berth__V1__Node *node, FILE *file)
 		      text_age(node->agent_uptime_ms * 1000000, agent_age), node->boot_id);
 	(void)fprintf(file, "versions     berthd %s, berth-sandboxd %s\n", node->agent_version,
 		      node->sandbox_version);
+	if (node->records)
+		(void)fprintf(file, "records      %" PRIu64 " kept, %" PRIu64 " not acknowledged\n",
+			      node->records->kept, node->records->unacknowledged);
 	print_line(file, "schedulable", node->schedulable ? "yes" : node->unschedulable_sentence);
 	print_usage(node->usage, file);
 	(void)fputc('\n', file);

@@ -60,6 +60,12 @@ const struct verb verbs[] = {
 	  "  -f, --follow           go on\n"
 	  "      --after N          only after this sequence number\n",
 	  verb_events },
+	{ "records", "[-f] [-a] [ID]  |  --ack N", "how containers ended, as kept for schedulers",
+	  "                         those that no scheduler has acknowledged\n"
+	  "  -a, --all              all that are kept\n"
+	  "  -f, --follow           go on\n"
+	  "      --ack N            acknowledge all up to sequence number N\n",
+	  verb_records },
 	{ "why", "ID", "what happened to a workload, and why, for people", NULL, verb_why },
 	{ "stop", "[-g DURATION] ID...", "signal, grace, kill",
 	  "  -g, --grace DURATION   instead of the workload's own; 0 kills at once\n", verb_stop },

@@ -30,6 +30,7 @@ VERB(exec);
 VERB(attach);
 VERB(stats);
 VERB(events);
+VERB(records);
 VERB(why);
 VERB(stop);
 VERB(rm);

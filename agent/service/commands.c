@@ -129,6 +129,21 @@ static ProtobufCMessage *reply_reconcile(struct command *command,
 	return &command->reconciled->base;
 }
 
+static ProtobufCMessage *reply_ack_records(struct command *command,
+					   const struct engine_answer *answer)
+{
+	Berth__V1__AckRecordsResponse *reply =
+		arena_message(&command->arena, &berth__v1__ack_records_response__descriptor);
+
+	if (reply)
+		reply->records = arena_message(&command->arena,
+					       &berth__v1__record_figures__descriptor);
+	if (!reply || !reply->records)
+		return NULL;
+	engine_fill_records(command->service->engine, reply->records);
+	return &reply->base;
+}
+
 static ProtobufCMessage *reply_set_schedulable(struct command *command,
 					       const struct engine_answer *answer)
 {
@@ -161,6 +176,7 @@ COMMAND_HANDLER(delete, Berth__V1__DeleteRequest)
 COMMAND_HANDLER(signal, Berth__V1__SignalRequest)
 COMMAND_HANDLER(pause, Berth__V1__PauseRequest)
 COMMAND_HANDLER(resume, Berth__V1__ResumeRequest)
+COMMAND_HANDLER(ack_records, Berth__V1__AckRecordsRequest)
 COMMAND_HANDLER(set_schedulable, Berth__V1__SetSchedulableRequest)
 
 HANDLER(reconcile)

@@ -19,6 +19,7 @@ HANDLER(signal);
 HANDLER(pause);
 HANDLER(resume);
 HANDLER(reconcile);
+HANDLER(ack_records);
 HANDLER(set_schedulable);
 /* queries.c */
 HANDLER(get_node);

@@ -39,6 +39,7 @@ static const struct grpc_method methods[] = {
 	BIDI(	"Attach",		attach,			ROLE_OPERATOR),
 	ENDLESS("ReadLogs",		read_logs,		ROLES_COMMAND),
 	ENDLESS("WatchEvents",		watch_events,		ROLES_ALL),
+	UNARY(	"AckRecords",		ack_records,		ROLES_COMMAND),
 	ENDLESS("StreamTelemetry",	stream_telemetry,	ROLES_ALL),
 	UNARY(	"SetSchedulable",	set_schedulable,	ROLES_COMMAND),
 };

@@ -357,6 +357,9 @@ void engine_reconfigure(struct engine *engine, const struct engine_config *confi
 {
 	const struct engine_resources *found = &engine->host.found;
 	const struct engine_resources *told = &config->capacity;
+	const struct record_limits records = { .max = config->records_max,
+					       .bytes_max = config->record_bytes_max,
+					       .age_ns = config->record_age_ms * NS_PER_MS };
 
 	engine->capacity.cpu_millis = or_default(told->cpu_millis, found->cpu_millis);
 	engine->capacity.memory_bytes = or_default(told->memory_bytes, found->memory_bytes);
@@ -365,6 +368,7 @@ void engine_reconfigure(struct engine *engine, const struct engine_config *confi
 	engine->reserve = config->reserve;
 	(void)snprintf(engine->version, sizeof(engine->version), "%s",
 		       config->agent_version ? config->agent_version : "");
+	records_reconfigure(engine, &records);
 }
 
 struct charge engine_allocatable(const struct engine *engine)
@@ -454,6 +458,7 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 	arena_init(&engine->scratch, SCRATCH_BYTES);
 	fence_init(&engine->fence);
 	host_init(&engine->host);
+	records_init(&engine->records, store);
 	TAILQ_INIT(&engine->gone);
 	TAILQ_INIT(&engine->touched);
 	TAILQ_INIT(&engine->timers.timers);
@@ -485,8 +490,10 @@ void engine_free(struct engine *engine)
 	leases_forget(engine);
 	engine->store->recovered = NULL;
 	timer_disarm(&engine->timers, &engine->drain.timer);
+	timer_disarm(&engine->timers, &engine->records_timer);
 	timer_queue_done(&engine->timers);
 	events_done(&engine->events);
+	records_done(&engine->records);
 	fence_done(&engine->fence);
 	host_done(&engine->host);
 	arena_done(&engine->scratch);

@@ -49,6 +49,9 @@ struct engine_config {
 	struct engine_resources reserve;  /* kept for the host itself; workloads is not used */
 	size_t events_max;                /* kept for watchers; 0: 16384 */
 	size_t event_bytes_max;           /* the same, in bytes; 0: 8 MiB */
+	size_t records_max;               /* terminal records; 0: 4096 */
+	size_t record_bytes_max;          /* the same, in bytes; 0: 8 MiB */
+	uint64_t record_age_ms;           /* of those that are acknowledged; 0: one day */
 	const char *agent_version;        /* for GetNode; copied */
 	const struct engine_clock *clock; /* NULL: CLOCK_BOOTTIME and CLOCK_REALTIME; not copied */
 };
@@ -149,6 +152,10 @@ void engine_set_schedulable(struct engine *engine, const Berth__V1__SetSchedulab
  */
 void engine_call_began(struct engine *engine, const char *name);
 void engine_call_ended(struct engine *engine, const char *name);
+/* Answered when it is durable; engine_fill_records() has the news. ERR_PRECONDITION with EVENTS_UNKNOWN
+ * where there is no such number. */
+void engine_ack_records(struct engine *engine, const Berth__V1__AckRecordsRequest *request,
+			struct engine_waiter *waiter);
 
 /* ---- Questions: answered at once, in the caller's arena -------------------------------------------- */
 
@@ -162,6 +169,8 @@ int engine_list(struct engine *engine, const Berth__V1__ListRequest *request, st
 int engine_fill_node(struct engine *engine, struct arena *arena, Berth__V1__Node *ret);
 int engine_fill_status(const struct workload *workload, struct arena *arena,
 		       Berth__V1__WorkloadStatus *ret);
+
+void engine_fill_records(const struct engine *engine, Berth__V1__RecordFigures *ret);
 
 /* Where the log files are: <dir>/<workload>/<container>/<9 digits>.log; NULL until berth-sandboxd has
  * said. Valid until the loop runs again. */
@@ -184,6 +193,12 @@ struct engine_cursor {
 	uint64_t next;   /* the sequence number that it wants next */
 	uint64_t missed; /* fell out of the ring before it was read; not yet told */
 	char id[64];     /* only this workload; "" all */
+	bool records_only;
+	/* Terminal records from record_next on, before record_end, come first. */
+	bool with_records;
+	bool with_acknowledged;
+	uint64_t record_next;
+	uint64_t record_end;
 };
 
 /* Told when there may be something new for @id; not called again until engine_events_read() found

@@ -36,14 +36,51 @@ static struct event_entry *at(struct events *events, uint64_t sequence)
 	return &events->ring[sequence % events->max];
 }
 
+void event_bytes_unref(struct event_bytes *event)
+{
+	if (event && --event->refs == 0)
+		free(event);
+}
+
+struct event_bytes *event_bytes_new(const uint8_t *bytes, size_t n)
+{
+	struct event_bytes *event = malloc(sizeof(*event) + n);
+
+	if (!event)
+		return NULL;
+	event->refs = 1;
+	event->n = n;
+	if (bytes)
+		memcpy(event->bytes, bytes, n);
+	return event;
+}
+
+static size_t size_of(const struct event_entry *entry)
+{
+	return entry->event ? entry->event->n : 0;
+}
+
 static void drop_oldest(struct events *events)
 {
 	struct event_entry *entry = at(events, events->oldest);
 
-	events->bytes -= entry->n_bytes;
-	free(entry->bytes);
+	events->bytes -= size_of(entry);
+	event_bytes_unref(entry->event);
 	*entry = (struct event_entry){ 0 };
 	events->oldest++;
+	if (events->failed_from && events->failed_from < events->oldest)
+		events->failed_from = events->oldest;
+}
+
+struct event_bytes *events_share(struct events *events, uint64_t sequence)
+{
+	struct event_bytes *event = NULL;
+
+	if (sequence >= events->oldest && sequence <= events->newest)
+		event = at(events, sequence)->event;
+	if (event)
+		event->refs++;
+	return event;
 }
 
 void events_done(struct events *events)
@@ -54,14 +91,33 @@ void events_done(struct events *events)
 	events->ring = NULL;
 }
 
+bool events_is_record(struct events *events, uint64_t sequence)
+{
+	return sequence >= events->oldest && sequence <= events->newest &&
+	       at(events, sequence)->is_record;
+}
+
+static void take_answer(struct events *events, uint64_t sequence, bool failed)
+{
+	if (failed) {
+		if (!events->failed_from || sequence < events->failed_from)
+			events->failed_from = sequence;
+		return;
+	}
+	/* What comes after a failed one waits for it: events_put_again() puts them in their order. */
+	if (events->failed_from && sequence > events->failed_from)
+		return;
+	if (sequence == events->failed_from)
+		events->failed_from = 0;
+	if (sequence > events->durable)
+		events->durable = sequence;
+}
+
 static void on_stored(void *userdata, uint64_t ticket, const struct err *err)
 {
 	struct events *events = userdata;
 
-	/* What could not be stored is still told: that it happened is certain, and silence would
-	 * not make it durable. */
-	if (ticket > events->durable)
-		events->durable = ticket;
+	take_answer(events, ticket, err != NULL);
 	if (events->grew)
 		events->grew(events->userdata);
 }
@@ -79,13 +135,13 @@ static void put(struct events *events, uint64_t sequence)
 	const struct store_done done = { .call = on_stored,
 					 .userdata = events,
 					 .ticket = sequence };
-	const struct event_entry *entry = at(events, sequence);
+	const struct event_bytes *event = at(events, sequence)->event;
 
-	if (entry->bytes)
-		events->store->ops->put_event(events->store, sequence, entry->bytes, entry->n_bytes,
+	if (event)
+		events->store->ops->put_event(events->store, sequence, event->bytes, event->n,
 					      &done);
 	else
-		on_stored(events, sequence, NULL);
+		events->store->ops->put_barrier(events->store, &done);
 }
 
 void events_put_again(struct events *events)
@@ -94,30 +150,36 @@ void events_put_again(struct events *events)
 		put(events, s);
 }
 
-int events_load(struct events *events, uint64_t sequence, const uint8_t *bytes, size_t n)
+/* Begin anew at @sequence where what is there is too far behind; else the gap is one of events that are
+ * not there any more. */
+static void reach(struct events *events, uint64_t sequence)
 {
-	struct event_entry entry = { .bytes = malloc(n ? n : 1), .n_bytes = n };
-	Berth__V1__Event *event = berth__v1__event__unpack(NULL, n, bytes);
-
-	if (!entry.bytes || !event) {
-		free(entry.bytes);
-		if (event)
-			berth__v1__event__free_unpacked(event, NULL);
-		return entry.bytes ? 0 : -ENOMEM; /* what is no event is left out */
-	}
-	memcpy(entry.bytes, bytes, n);
-	(void)snprintf(entry.id, sizeof(entry.id), "%s", event->workload);
-	berth__v1__event__free_unpacked(event, NULL);
 	if (events->newest == 0 || sequence - events->newest >= events->max) {
 		while (events->oldest <= events->newest)
 			drop_oldest(events);
 		events->oldest = sequence;
 		events->newest = sequence - 1;
 	}
-	while (events->newest + 1 < sequence) { /* a gap */
+	while (events->newest + 1 < sequence) {
 		make_room(events, 0);
 		*at(events, ++events->newest) = (struct event_entry){ 0 };
 	}
+}
+
+int events_load(struct events *events, uint64_t sequence, const uint8_t *bytes, size_t n)
+{
+	Berth__V1__Event *event = berth__v1__event__unpack(NULL, n, bytes);
+	struct event_entry entry = { 0 };
+
+	if (!event)
+		return 0; /* what is no event is left out */
+	(void)snprintf(entry.id, sizeof(entry.id), "%s", event->workload);
+	entry.is_record = event->exit != NULL;
+	berth__v1__event__free_unpacked(event, NULL);
+	entry.event = event_bytes_new(bytes, n);
+	if (!entry.event)
+		return -ENOMEM;
+	reach(events, sequence);
 	make_room(events, n);
 	events->newest = sequence;
 	events->bytes += n;
@@ -126,26 +188,37 @@ int events_load(struct events *events, uint64_t sequence, const uint8_t *bytes, 
 	return 0;
 }
 
+void events_pass(struct events *events, uint64_t sequence)
+{
+	if (sequence <= events->newest)
+		return;
+	reach(events, sequence + 1);
+	events->durable = sequence;
+}
+
 uint64_t events_append(struct events *events, Berth__V1__Event *event)
 {
-	struct event_entry entry = { 0 };
+	struct event_entry entry = { .is_record = event->exit != NULL };
 
 	event->sequence = events->newest + 1;
-	entry.n_bytes = berth__v1__event__get_packed_size(event);
-	entry.bytes = malloc(entry.n_bytes);
-	if (entry.bytes)
-		(void)berth__v1__event__pack(event, entry.bytes);
-	else
-		entry.n_bytes = 0;
+	entry.event = event_bytes_new(NULL, berth__v1__event__get_packed_size(event));
+	if (entry.event)
+		(void)berth__v1__event__pack(event, entry.event->bytes);
 	(void)snprintf(entry.id, sizeof(entry.id), "%s", event->workload);
 
-	make_room(events, entry.n_bytes);
+	make_room(events, size_of(&entry));
 	events->newest++;
-	events->bytes += entry.n_bytes;
+	events->bytes += size_of(&entry);
 	*at(events, events->newest) = entry;
 
 	put(events, events->newest);
 	return events->newest;
+}
+
+static bool is_wanted(const struct engine_cursor *place, const struct event_entry *entry)
+{
+	return (!*place->id || strcmp(place->id, entry->id) == 0) &&
+	       (!place->records_only || entry->is_record);
 }
 
 /* Passes over what is of other workloads. */
@@ -154,7 +227,7 @@ static bool has_news(struct events *events, struct engine_cursor *place)
 	if (place->next < events->oldest)
 		return true;
 	for (; place->next <= events->durable; place->next++)
-		if (!*place->id || strcmp(place->id, at(events, place->next)->id) == 0)
+		if (is_wanted(place, at(events, place->next)))
 			return true;
 	return false;
 }
@@ -176,14 +249,13 @@ void events_tell(struct events *events)
 	}
 }
 
-/* Put @event into @ret; the cursor is moved by the caller. */
-static int give(const struct event_entry *entry, struct arena *arena,
+int events_give(const struct event_bytes *event, struct arena *arena,
 		Berth__V1__WatchEventsResponse *ret)
 {
-	Berth__V1__Event *event = berth__v1__event__unpack(&arena->allocator, entry->n_bytes,
-							   entry->bytes);
+	Berth__V1__Event *message = berth__v1__event__unpack(&arena->allocator, event->n,
+							     event->bytes);
 
-	return arena_append(arena, &ret->events, &ret->n_events, event);
+	return arena_append(arena, &ret->events, &ret->n_events, message);
 }
 
 int events_read(struct events *events, struct engine_watch *watch, size_t max, struct arena *arena,
@@ -198,13 +270,13 @@ int events_read(struct events *events, struct engine_watch *watch, size_t max, s
 	for (; place.next <= events->durable && ret->n_events < max; place.next++) {
 		const struct event_entry *entry = at(events, place.next);
 
-		if (!entry->bytes) {
+		if (!entry->event) {
 			place.missed++;
 			continue;
 		}
-		if (*place.id && strcmp(place.id, entry->id) != 0)
+		if (!is_wanted(&place, entry))
 			continue;
-		if (give(entry, arena, ret) < 0)
+		if (events_give(entry->event, arena, ret) < 0)
 			return -ENOMEM;
 	}
 	if (ret->n_events > 0 || place.missed > 0) {

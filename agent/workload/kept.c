@@ -18,6 +18,7 @@
 #include "proto/failpoint.h"
 
 #define LIFE_ARENA_BYTES (4U << 20)
+#define NODE_ARENA_BYTES (4U << 20)
 
 /* ---- keeping -------------------------------------------------------------------------------------- */
 
@@ -47,6 +48,7 @@ static int fill_status(const struct workload *workload, struct arena *arena,
 	life->status = arena_message(arena, &berth__v1__workload_status__descriptor);
 	if (!life->status || engine_fill_status(workload, arena, life->status) < 0)
 		return -ENOMEM;
+	life->status->event_sequence = workload->event_sequence; /* told or not */
 	life->status->n_labels = 0;
 	life->status->next_restart_in_ms = 0;
 	life->status->_lease_left_ms_case = 0;
@@ -170,6 +172,17 @@ void workload_keep(struct workload *workload)
 	put_life(workload);
 }
 
+static void fill_records(const struct engine *engine, struct arena *arena,
+			 Berth__Agent__V1__Node *node)
+{
+	node->keeps_records = true;
+	node->records_dropped = engine->records.dropped;
+	node->acknowledges = engine->acknowledges;
+	node->boot_first_sequence = engine->boot_first_sequence;
+	/* What finds no memory is told again. */
+	(void)records_fill_acknowledged(&engine->records, arena, node);
+}
+
 void engine_keep_node(struct engine *engine)
 {
 	const struct store_done nobody = { 0 };
@@ -178,9 +191,10 @@ void engine_keep_node(struct engine *engine)
 	cleanup_arena struct arena arena;
 	size_t n;
 
-	arena_init(&arena, LIFE_ARENA_BYTES);
+	arena_init(&arena, NODE_ARENA_BYTES);
 	if (leases_fill(engine, &arena, &node) < 0)
 		return; /* what was kept before stands */
+	fill_records(engine, &arena, &node);
 	node.events_instance = engine->events.instance;
 	node.unschedulable = !engine->schedulable;
 	node.unschedulable_sentence = engine->unschedulable;
@@ -206,6 +220,7 @@ void engine_keep_all(struct engine *engine)
 	ops->put_epoch(engine->store, engine->fence.epoch, &nobody);
 	fence_put_again(&engine->fence, engine->store);
 	events_put_again(&engine->events);
+	records_put_again(&engine->records);
 	for (size_t i = 0; i < engine->n_workloads; i++) {
 		struct workload *workload = engine->by_id[i];
 
@@ -243,18 +258,22 @@ static int load_node(void *userdata, const uint8_t *bytes, size_t n)
 
 	if (!node)
 		return 0;
-	if (*node->events_instance)
-		(void)snprintf(engine->events.instance, sizeof(engine->events.instance), "%s",
-			       node->events_instance);
+	if (engine->kept_node)
+		berth__agent__v1__node__free_unpacked(engine->kept_node, NULL);
 	engine->schedulable = !node->unschedulable;
 	(void)snprintf(engine->unschedulable, sizeof(engine->unschedulable), "%s",
 		       node->unschedulable_sentence);
+	engine->kept_node = node;
+	engine->records.dropped = node->records_dropped;
+	engine->acknowledges = node->acknowledges;
 	if (strcmp(node->boot_id, engine->host.boot_id) == 0) {
+		engine->boot_first_sequence = node->boot_first_sequence;
 		engine->drain.deadline_boot_ns = node->drain_deadline_boot_ns;
 		engine->drain.deadline_wall_ns = node->drain_deadline_wall_ns;
 		leases_load(engine, node);
+	} else {
+		engine->rebooted = true;
 	}
-	berth__agent__v1__node__free_unpacked(node, NULL);
 	return 0;
 }
 
@@ -367,6 +386,7 @@ static void load_state(struct workload *workload, const Berth__Agent__V1__Life *
 	workload->reason = status->reason;
 	(void)snprintf(workload->sentence, sizeof(workload->sentence), "%s", status->sentence);
 	workload->event_sequence = status->event_sequence;
+	events_pass(&workload->engine->events, status->event_sequence);
 	workload->created_wall_ns = status->created_time_unix_ns;
 	workload->changed_wall_ns = status->changed_time_unix_ns;
 	workload->next_restart_wall_ns = status->next_restart_unix_ns;
@@ -472,11 +492,90 @@ static int load_life(void *userdata, const char *id, const uint8_t *bytes, size_
 	return 0;
 }
 
+static void see_number(struct engine *engine, uint64_t sequence)
+{
+	if (engine->rebooted && sequence >= engine->boot_first_sequence)
+		engine->boot_first_sequence = sequence + 1;
+}
+
 static int load_event(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n)
 {
 	struct engine *engine = userdata;
 
+	see_number(engine, sequence);
 	return events_load(&engine->events, sequence, bytes, n);
+}
+
+/* Its bytes are shared with the history where that has them. */
+static int add_record(struct engine *engine, uint64_t sequence, struct event_bytes *shared,
+		      const Berth__V1__Event *event, bool put)
+{
+	struct kept_record record = { .sequence = sequence, .event = shared };
+
+	if (event->exit && sequence >= engine->boot_first_sequence)
+		record.boot_ns = event->time_boot_ns;
+	(void)snprintf(record.id, sizeof(record.id), "%s", event->workload);
+	return records_add(&engine->records, &record, put);
+}
+
+static int load_kept_record(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n)
+{
+	struct engine *engine = userdata;
+	Berth__V1__Event *event = berth__v1__event__unpack(NULL, n, bytes);
+	struct event_bytes *shared = events_share(&engine->events, sequence);
+	int r = 0;
+
+	see_number(engine, sequence);
+	if (!shared)
+		shared = event_bytes_new(bytes, n);
+	events_pass(&engine->events, sequence);
+	if (!event)
+		event_bytes_unref(shared); /* what is no event is left out */
+	else
+		r = shared ? add_record(engine, sequence, shared, event, false) : -ENOMEM;
+	if (event)
+		berth__v1__event__free_unpacked(event, NULL);
+	return r;
+}
+
+/* A store of before there were records: those that the history still has become some. */
+static void adopt_records(struct engine *engine)
+{
+	struct events *events = &engine->events;
+
+	for (uint64_t s = events->oldest; s <= events->newest; s++) {
+		struct event_bytes *shared = events_is_record(events, s) ? events_share(events, s)
+									 : NULL;
+		Berth__V1__Event *event;
+
+		if (!shared)
+			continue;
+		event = berth__v1__event__unpack(NULL, shared->n, shared->bytes);
+		if (event && !records_has(&engine->records, s))
+			(void)add_record(engine, s, shared, event, true);
+		else
+			event_bytes_unref(shared);
+		if (event)
+			berth__v1__event__free_unpacked(event, NULL);
+	}
+}
+
+static void take_node(struct engine *engine)
+{
+	Berth__Agent__V1__Node *node = engine->kept_node;
+
+	if (!node || !node->keeps_records)
+		adopt_records(engine);
+	/* Where something is lost, a watcher that resumes is to know. */
+	if (node && *node->events_instance && !engine->store->fresh)
+		(void)snprintf(engine->events.instance, sizeof(engine->events.instance), "%s",
+			       node->events_instance);
+	for (size_t i = 0; node && i < node->n_acknowledged; i++)
+		(void)records_acknowledge(&engine->records, node->acknowledged[i]->first,
+					  node->acknowledged[i]->last);
+	if (node)
+		berth__agent__v1__node__free_unpacked(node, NULL);
+	engine->kept_node = NULL;
 }
 
 int engine_load(struct engine *engine, struct err *err)
@@ -487,12 +586,15 @@ int engine_load(struct engine *engine, struct err *err)
 					       .intent = load_intent,
 					       .life = load_life,
 					       .event = load_event,
+					       .record = load_kept_record,
 					       .userdata = engine };
 	int r = engine->store->ops->load(engine->store, &visitor, err);
 
+	take_node(engine);
 	if (r < 0)
 		return r;
 	leases_loaded(engine);
+	records_apply_limits(engine);
 	engine->loaded = engine->n_workloads > 0;
 	engine_keep_node(engine);
 	return 0;

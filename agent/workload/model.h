@@ -18,6 +18,7 @@
 #include "agent/workload/events.h"
 #include "agent/workload/fence.h"
 #include "agent/workload/host.h"
+#include "agent/workload/records.h"
 #include "agent/workload/timer.h"
 #include "berth/agent/v1/kept.pb-c.h"
 #include "proto/page.h"
@@ -198,7 +199,10 @@ struct engine {
 	struct host host;
 	struct fence fence;
 	struct events events;
-	struct arena scratch; /* of the request being built */
+	struct records records;
+	struct timer records_timer; /* the next one that is too old */
+	bool acknowledges;          /* somebody does, ever */
+	struct arena scratch;       /* of the request being built */
 
 	struct workload **by_id; /* sorted */
 	size_t n_workloads;
@@ -231,6 +235,9 @@ struct engine {
 	LIST_HEAD(, stray) strays;
 	LIST_HEAD(, release) releases;
 	LIST_HEAD(, scheduler) schedulers;
+	bool rebooted;                     /* since what is loaded was kept */
+	uint64_t boot_first_sequence;      /* events before it are of an earlier boot */
+	Berth__Agent__V1__Node *kept_node; /* while loading */
 	bool loaded; /* workloads of before this start; until the first inventory */
 	TAILQ_HEAD(, workload) touched; /* waiters may be due */
 	TAILQ_HEAD(, workload) gone;    /* to be freed */
@@ -369,6 +376,18 @@ int leases_fill(struct engine *engine, struct arena *arena, Berth__Agent__V1__No
 void leases_load(struct engine *engine, const Berth__Agent__V1__Node *node);
 void leases_loaded(struct engine *engine); /* those that no workload hangs on go */
 void leases_forget(struct engine *engine);
+
+/* acknowledge.c */
+/* The event @sequence is a terminal record of @workload. */
+void records_keep(struct engine *engine, const struct workload *workload, uint64_t sequence);
+/* Drop what is too old, or too much. */
+void records_apply_limits(struct engine *engine);
+void records_reconfigure(struct engine *engine, const struct record_limits *limits);
+
+/* watch.c: ERR_PRECONDITION and EVENTS_UNKNOWN where @instance ("": any) is of another history, or
+ * @sequence was not told yet. */
+int watch_check_number(const struct events *events, const char *instance, uint64_t sequence,
+		       struct err *err, struct engine_fault *fault);
 
 /* restart.c */
 /* The rule that fits how a container ended, from 1; 0: none does. @record may be NULL. */

@@ -134,6 +134,15 @@ static int add_store_warnings(const struct engine *engine, struct arena *arena,
 	if (store->damage[0] &&
 	    arena_append(arena, &ret->warnings, &ret->n_warnings, (char *)store->damage) < 0)
 		return -ENOMEM;
+	/* Where nobody ever acknowledges, that is how it is meant. */
+	if (engine->acknowledges && engine->records.dropped &&
+	    arena_append(
+		    arena, &ret->warnings, &ret->n_warnings,
+		    arena_printf(
+			    arena,
+			    "%llu terminal records were dropped before a scheduler had acknowledged them (see [Records] in berthd.conf)",
+			    (unsigned long long)engine->records.dropped)) < 0)
+		return -ENOMEM;
 	LIST_FOREACH (stray, &engine->strays, link)
 		if (stray->stays &&
 		    arena_append(
@@ -163,8 +172,12 @@ int engine_fill_node(struct engine *engine, struct arena *arena, Berth__V1__Node
 	ret->unschedulable_sentence = engine->unschedulable;
 	ret->drain_deadline_unix_ns = engine->drain.deadline_wall_ns;
 	ret->highest_epoch = engine->fence.epoch;
-	ret->event_sequence = engine->events.newest;
+	ret->event_sequence = engine->events.durable;
 	ret->instance = engine->events.instance;
+	ret->records = arena_message(arena, &berth__v1__record_figures__descriptor);
+	if (!ret->records)
+		return -ENOMEM;
+	engine_fill_records(engine, ret->records);
 	if (listener && listener->node_usage)
 		ret->usage = listener->node_usage(listener->userdata, arena);
 	if (fill_resources(engine, arena, ret) < 0 || fill_sandbox(engine, arena, ret) < 0)

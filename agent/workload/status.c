@@ -99,13 +99,16 @@ int engine_fill_status(const struct workload *workload, struct arena *arena,
 	ret->labels = (Berth__V1__WorkloadStatus__LabelsEntry **)spec->labels;
 	ret->host_id_first = workload->host_id_first;
 	ret->paused = workload->paused;
-	ret->event_sequence = workload->event_sequence;
 	if (workload->scheduler)
 		ret->scheduler = workload->scheduler;
 	if (workload->lease) {
 		ret->_lease_left_ms_case = BERTH__V1__WORKLOAD_STATUS___LEASE_LEFT_MS_LEASE_LEFT_MS;
 		ret->lease_left_ms = lease_left_ns(workload) / NS_PER_MS;
 	}
+	/* A number that was not told may come to be another event's. */
+	ret->event_sequence = workload->event_sequence < workload->engine->events.durable
+				      ? workload->event_sequence
+				      : workload->engine->events.durable;
 	for (size_t i = 0; i < workload->n_containers; i++)
 		if (arena_append(arena, &ret->containers, &ret->n_containers,
 				 container_status(&workload->containers[i], arena)) < 0)

@@ -126,6 +126,7 @@ void workload_event(struct workload *workload, const struct container *container
 {
 	Berth__V1__Event event = BERTH__V1__EVENT__INIT;
 	char sentence[SENTENCE_MAX];
+	uint64_t sequence;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -139,7 +140,9 @@ void workload_event(struct workload *workload, const struct container *container
 	if (container)
 		event.container = container->spec->name;
 	event.exit = (Berth__V1__ExitRecord *)record;
-	(void)events_append(&workload->engine->events, &event);
+	sequence = events_append(&workload->engine->events, &event);
+	if (record)
+		records_keep(workload->engine, workload, sequence);
 }
 
 /* ---- new and free --------------------------------------------------------------------------------- */

@@ -29,18 +29,41 @@ static void drop(struct played_store *store, char kind, const char *id)
 	memmove(found, found + 1, (size_t)(store->kept + store->n_kept - found) * sizeof(*found));
 }
 
-/* The bytes become the store's. Events are never replaced: they have an id of their own each. */
+static void drop_sequence(struct played_store *store, char kind, uint64_t sequence)
+{
+	for (size_t i = 0; i < store->n_kept; i++) {
+		struct played_write *found = &store->kept[i];
+
+		if (found->kind != kind || found->numbers.generation != sequence)
+			continue;
+		free(found->bytes);
+		store->n_kept--;
+		memmove(found, found + 1,
+			(size_t)(store->kept + store->n_kept - found) * sizeof(*found));
+		return;
+	}
+}
+
+/* The bytes become the store's. Events and records are known by their number. */
 static void keep(struct played_store *store, const struct played_write *write)
 {
-	if (write->kind == 'b') {
+	if (write->kind == 'd')
+		drop_sequence(store, 'r', write->numbers.generation);
+	if (write->kind == 'b' || write->kind == 'd') {
 		free(write->bytes);
 		return;
 	}
-	if (write->kind != 'e')
+	if (write->kind == 'e' || write->kind == 'r')
+		drop_sequence(store, write->kind, write->numbers.generation);
+	else
 		drop(store, write->kind, write->id);
 	if (write->kind == 't') {
 		drop(store, 'i', write->id);
 		drop(store, 'l', write->id);
+	}
+	if (write->kind == 't' && write->numbers.generation == 0) {
+		free(write->bytes);
+		return;
 	}
 	if (store->n_kept == PLAYED_KEPT_MAX)
 		abort();
@@ -92,6 +115,17 @@ static void put_event(struct store *store, uint64_t sequence, const uint8_t *byt
 	put(store, 'e', "", &(struct store_intent){ .generation = sequence }, bytes, n, done);
 }
 
+static void put_record(struct store *store, uint64_t sequence, const uint8_t *bytes, size_t n,
+		       const struct store_done *done)
+{
+	put(store, 'r', "", &(struct store_intent){ .generation = sequence }, bytes, n, done);
+}
+
+static void drop_record(struct store *store, uint64_t sequence, const struct store_done *done)
+{
+	put(store, 'd', "", &(struct store_intent){ .generation = sequence }, NULL, 0, done);
+}
+
 static void put_epoch(struct store *store, uint64_t epoch, const struct store_done *done)
 {
 	put(store, 'E', "", &(struct store_intent){ .generation = epoch }, NULL, 0, done);
@@ -129,6 +163,8 @@ static int tell(const struct store_visitor *v, const struct played_write *write)
 		return v->generation(v->userdata, write->id, intent.generation);
 	case 'n':
 		return v->node(v->userdata, write->bytes, write->n);
+	case 'r':
+		return v->record(v->userdata, intent.generation, write->bytes, write->n);
 	case 'e':
 		return v->event(v->userdata, intent.generation, write->bytes, write->n);
 	case 'i':
@@ -144,7 +180,7 @@ static int tell(const struct store_visitor *v, const struct played_write *write)
 /* Loading puts again: what is told is what was kept before. */
 static int load(struct store *face, const struct store_visitor *visitor, struct err *err)
 {
-	static const char order[] = "Etneil";
+	static const char order[] = "Etneril";
 	struct played_store *store = of(face);
 	struct played_write *kept = calloc(store->n_kept + 1, sizeof(*kept));
 	size_t n = store->n_kept;
@@ -168,6 +204,8 @@ static int load(struct store *face, const struct store_visitor *visitor, struct 
 static const struct store_ops ops = { .put_intent = put_intent,
 				      .put_life = put_life,
 				      .put_event = put_event,
+				      .put_record = put_record,
+				      .drop_record = drop_record,
 				      .put_epoch = put_epoch,
 				      .put_tombstone = put_tombstone,
 				      .put_node = put_node,
@@ -198,6 +236,113 @@ void played_store_commit(struct played_store *store, const struct err *err)
 	memmove(store->waiting, store->waiting + n,
 		(store->n_waiting - n) * sizeof(store->waiting[0]));
 	store->n_waiting -= n;
+}
+
+static void put_into(const struct played_write *write, struct store *to)
+{
+	const struct store_done nobody = { 0 };
+	struct store_intent intent = write->numbers;
+
+	switch (write->kind) {
+	case 'E':
+		to->ops->put_epoch(to, intent.generation, &nobody);
+		break;
+	case 't':
+		to->ops->put_tombstone(to, write->id, intent.generation, &nobody);
+		break;
+	case 'n':
+		to->ops->put_node(to, write->bytes, write->n, &nobody);
+		break;
+	case 'e':
+		to->ops->put_event(to, intent.generation, write->bytes, write->n, &nobody);
+		break;
+	case 'r':
+		to->ops->put_record(to, intent.generation, write->bytes, write->n, &nobody);
+		break;
+	case 'i':
+		intent.id = write->id;
+		intent.spec = write->bytes;
+		intent.spec_bytes = write->n;
+		to->ops->put_intent(to, &intent, &nobody);
+		break;
+	default:
+		to->ops->put_life(to, write->id, write->bytes, write->n, &nobody);
+		break;
+	}
+}
+
+void played_store_copy(const struct played_store *store, struct store *to)
+{
+	for (size_t i = 0; i < store->n_kept; i++)
+		put_into(&store->kept[i], to);
+	to->ops->submit(to);
+}
+
+static int take_epoch(void *userdata, uint64_t epoch)
+{
+	const struct store_done nobody = { 0 };
+
+	put_epoch(userdata, epoch, &nobody);
+	return 0;
+}
+
+static int take_generation(void *userdata, const char *id, uint64_t generation)
+{
+	const struct store_done nobody = { 0 };
+
+	put_tombstone(userdata, id, generation, &nobody);
+	return 0;
+}
+
+static int take_node(void *userdata, const uint8_t *bytes, size_t n)
+{
+	const struct store_done nobody = { 0 };
+
+	put_node(userdata, bytes, n, &nobody);
+	return 0;
+}
+
+static int take_intent(void *userdata, const struct store_intent *intent)
+{
+	const struct store_done nobody = { 0 };
+
+	put_intent(userdata, intent, &nobody);
+	return 0;
+}
+
+static int take_life(void *userdata, const char *id, const uint8_t *bytes, size_t n)
+{
+	const struct store_done nobody = { 0 };
+
+	put_life(userdata, id, bytes, n, &nobody);
+	return 0;
+}
+
+static int take_event(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n)
+{
+	const struct store_done nobody = { 0 };
+
+	put_event(userdata, sequence, bytes, n, &nobody);
+	return 0;
+}
+
+static int take_record(void *userdata, uint64_t sequence, const uint8_t *bytes, size_t n)
+{
+	const struct store_done nobody = { 0 };
+
+	put_record(userdata, sequence, bytes, n, &nobody);
+	return 0;
+}
+
+void played_store_take(struct played_store *store, struct store *from)
+{
+	const struct store_visitor visitor = { take_epoch,  take_generation, take_node,
+					       take_intent, take_life,       take_event,
+					       take_record, &store->store };
+	struct err err = { 0 };
+
+	if (from->ops->load(from, &visitor, &err) < 0)
+		abort();
 }
 
 void played_store_crash(struct played_store *store)

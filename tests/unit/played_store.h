@@ -9,7 +9,7 @@
 #define PLAYED_KEPT_MAX 65536
 
 struct played_write {
-	char kind; /* i, l, e, E, t, n, b */
+	char kind; /* i, l, e, r (record), d (drop of one), E, t, n, b */
 	char id[64];
 	struct store_intent numbers;
 	uint8_t *bytes;
@@ -33,6 +33,10 @@ void played_store_init(struct played_store *store);
 void played_store_done(struct played_store *store);
 /* Keep what waits, or fail it with @err. */
 void played_store_commit(struct played_store *store, const struct err *err);
+/* Put all that is kept into @to, in its order. */
+void played_store_copy(const struct played_store *store, struct store *to);
+/* Keep all that @from loads. */
+void played_store_take(struct played_store *store, struct store *from);
 /* The process died: what waits was never written. */
 void played_store_crash(struct played_store *store);
 /* Of what is kept: NULL where there is none. Event terminal records by @sequence are counted instead. */

@@ -222,6 +222,39 @@ def a_restart_policy_goes_on(berth):
     equal(len(records(berth, "again")), 1)
 
 
+def unacknowledged(berth):
+    return [event for answer in berth.api.WatchEvents(earlier_records="EARLIER_RECORDS_UNACKNOWLEDGED",
+                                                      records_only=True, no_follow=True)
+            for event in answer.events]
+
+
+@story
+def a_record_waits_for_its_scheduler(berth):
+    berth.api.AckRecords(fence=berth.fence(), up_to_sequence=berth.api.GetNode().node.event_sequence)
+    for number in (3, 4):
+        berth.launch(f"job-{number}", "/bin/sh", "-c", f"exit {number}")
+        berth.until(f"job-{number}", "EXITED")
+        berth.remove(f"job-{number}")
+    mine = {event.workload: event for event in unacknowledged(berth)}
+    equal([mine[f"job-{number}"].exit.code for number in (3, 4)], [3, 4])
+    kill_berthd(berth)
+    back(berth)
+    told = [event.SerializeToString(deterministic=True) for event in unacknowledged(berth)]
+    equal(sorted(told), sorted(event.SerializeToString(deterministic=True) for event in mine.values()), "told again")
+    first = mine["job-3"].sequence
+    left = berth.api.AckRecords(fence=berth.fence(), up_to_sequence=first).records
+    kill_berthd(berth)  # it was answered, so it is on disk
+    back(berth)
+    equal(berth.api.GetNode().node.records, left)
+    equal(min(event.sequence for event in unacknowledged(berth)), mine["job-4"].sequence)
+    last = str(mine["job-4"].sequence)
+    has(berth.ctl("records").stdout, "job-4", "exited with code 4")
+    has(berth.ctl("records", "--ack", last).stdout, "0 of ")
+    equal(berth.ctl("records").stdout, "")
+    has(berth.ctl("records", "-a", "job-3").stdout, "exited with code 3")
+    berth.ctl("records", "--ack", str(int(last) + 100000), code=8)
+
+
 @story
 def damage_is_set_aside_and_workloads_run_on(berth):
     pid = berth.shell("stays", FOREVER).containers[0].pid
