@@ -256,12 +256,19 @@ static const char *directory_of(const char *path, char buffer[static PATH_MAX])
 	return dirname(buffer);
 }
 
+/* @path, or the directory above it while it is not there: berth-sandboxd makes its log directory when it
+ * starts, and that may be later. */
+static const char *there_or_above(const char *path, char buffer[static PATH_MAX])
+{
+	return access(path, F_OK) == 0 ? path : directory_of(path, buffer);
+}
+
 /* Certificates may be replaced below their directory; anything else that SIGHUP needs is in /etc. */
 static int confine(struct agent *agent, struct err *err)
 {
 	const struct settings *settings = &agent->settings;
 	char certificate[PATH_MAX], key[PATH_MAX], client_ca[PATH_MAX], config[PATH_MAX];
-	char socket[PATH_MAX];
+	char socket[PATH_MAX], logs[PATH_MAX];
 	const char *const read_only[] = { "/etc",
 					  "/usr",
 					  "/lib",
@@ -271,7 +278,7 @@ static int confine(struct agent *agent, struct err *err)
 					  "/dev/null",
 					  "/dev/urandom",
 					  "/run/systemd",
-					  settings->log_directory,
+					  there_or_above(settings->log_directory, logs),
 					  directory_of(settings->certificate, certificate),
 					  directory_of(settings->key, key),
 					  directory_of(settings->client_ca, client_ca),

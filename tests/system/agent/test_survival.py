@@ -1,10 +1,12 @@
 """The daemons go and come back; the workloads stay."""
 import os
+import pwd
 import signal
 import socket
+import tempfile
 
 from api import Api, types
-from host import read, reason_name, state_name
+from host import AGENT_USER, read, reason_name, state_name
 from session import Session
 from story import IN_VM, Skip, equal, has, refused, story
 from test_life import NEVER_ENDS
@@ -125,3 +127,33 @@ def a_bad_configuration_keeps_the_old_one(host):
     host.write_settings()
     host.reload_berthd("configuration read again")
     equal(state_name(host.launch("more", "/bin/sleep", "1000")), "RUNNING")
+
+
+def move_logs(host, directory):
+    """Both daemons from the start, with another log directory; berthd is up before berth-sandboxd makes it."""
+    host.berthd.terminate()
+    host.berthd.wait(20)
+    host.stop_sandboxd()
+    host.log_dir = directory
+    host.write_policy()
+    host.write_settings()
+    host.start_berthd()
+    with Api("unix://" + host.socket) as api:  # its own, which has not seen the old one go
+        api.channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20, wait_for_ready=True)
+    host.start_again()
+
+
+@story
+def berthd_reads_logs_whose_directory_was_made_after_its_start(host):
+    if IN_VM:
+        raise Skip("systemd starts berth-sandboxd first there")
+    before = host.log_dir
+    with tempfile.TemporaryDirectory(prefix="berth-stories-logs-", dir="/run") as place:
+        os.chown(place, 0, pwd.getpwnam(AGENT_USER).pw_gid)
+        os.chmod(place, 0o750)
+        try:
+            move_logs(host, place + "/workloads")
+            host.run_to_end("late", "/bin/echo", "hello")
+            equal(host.output("late"), "hello\n")
+        finally:
+            move_logs(host, before)
