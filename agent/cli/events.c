@@ -31,10 +31,10 @@ static bool on_events(const ProtobufCMessage *message, void *userdata)
 	if (response->missed > 0 && !cli->json)
 		(void)cli_fail(0, "%" PRIu64 " events were too old to be kept", response->missed);
 	for (size_t i = 0; i < response->n_events; i++) {
-		if (cli->json)
-			(void)cli_print_json(&response->events[i]->base, false);
-		else if (cli->quiet)
+		if (cli->quiet)
 			(void)printf("%" PRIu64 "\n", response->events[i]->sequence);
+		else if (cli->json)
+			(void)cli_print_json(&response->events[i]->base, false);
 		else
 			print_event(response->events[i]);
 	}

@@ -14,7 +14,11 @@ static int inspect_one(struct cli *cli, const char *id, bool spec_only)
 	if (code != CLI_OK)
 		return code;
 	workload = ((const Berth__V1__GetResponse *)reply.message)->workload;
-	code = cli_print_json(spec_only ? &workload->spec->base : &workload->base, !cli->json);
+	if (cli->quiet)
+		(void)puts(workload->status->id);
+	else
+		code = cli_print_json(spec_only ? &workload->spec->base : &workload->base,
+				      !cli->json);
 	grpc_reply_done(&reply);
 	return code;
 }

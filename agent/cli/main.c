@@ -20,7 +20,7 @@ static void usage(FILE *file)
 		"      --cert FILE, --key FILE, --ca FILE, --server-name NAME    for host:port\n"
 		"                         (BERTH_CERT, BERTH_KEY, BERTH_CA)\n"
 		"  -o, --output FORM      table (default) or json\n"
-		"  -q, --quiet            ids alone, for scripts\n"
+		"  -q, --quiet            for scripts: ids alone; of why, the sentence alone\n"
 		"      --raw              do not escape control characters of workloads\n"
 		"      --timeout DURATION for one call; default 2m\n"
 		"      --epoch N          of the scheduler; default: the highest that the host has seen\n"

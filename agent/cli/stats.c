@@ -64,12 +64,21 @@ static void print_report(const struct watching *watching,
 	table_end(table, stdout);
 }
 
+static void print_ids(const Berth__V1__StreamTelemetryResponse *report)
+{
+	for (size_t i = 0; i < report->n_workloads; i++)
+		(void)puts(report->workloads[i]->workload);
+	(void)fflush(stdout);
+}
+
 static bool on_report(const ProtobufCMessage *message, void *userdata)
 {
 	const Berth__V1__StreamTelemetryResponse *report = (const void *)message;
 	struct watching *watching = userdata;
 
-	if (watching->cli->json)
+	if (watching->cli->quiet)
+		print_ids(report);
+	else if (watching->cli->json)
 		(void)cli_print_json(message, false);
 	else
 		print_report(watching, report);

@@ -174,7 +174,9 @@ VERB(why)
 	if (code != CLI_OK)
 		return code;
 	status = ((const Berth__V1__GetResponse *)reply.message)->workload->status;
-	if (cli->json) {
+	if (cli->quiet) {
+		print_text("", status->sentence);
+	} else if (cli->json) {
 		code = cli_print_json(&status->base, false);
 	} else {
 		print_head(status);

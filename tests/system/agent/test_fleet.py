@@ -294,7 +294,9 @@ def berthctl_shows_the_node_and_live_figures(host):
     has(node, "bootId", "kernel", "cgroupLayout", "features")
     has(host.ctl("stats", "-i", "200", "-n", "2", "shown").stdout, "shown")
     has(host.ctl("ps").stdout, "shown", "RUNNING")
-    equal(host.ctl("-q", "ps").stdout, "shown\n")
+    for verb in (["ps"], ["stats", "-n", "1"], ["inspect", "shown"], ["pause", "shown"], ["resume", "shown"]):
+        equal(host.ctl("-q", *verb).stdout, "shown\n", f"-q {verb}")
+    equal(host.ctl("-q", "why", "shown").stdout, host.status("shown").sentence + "\n")
     spec = host.ctl("inspect", "--spec", "shown").stdout
     host.remove("shown")
     path = host.place + "/again.json"
