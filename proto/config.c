@@ -137,6 +137,10 @@ static int enter_section(struct loader *loader, struct line *line, char *text)
 			return 0;
 		}
 	}
+	if (loader->table->ignore_unknown) {
+		line->section = "";
+		return 0;
+	}
 	return unknown_section(loader, line, text + 1);
 }
 
@@ -190,7 +194,7 @@ static int read_assignment(struct loader *loader, const struct line *line, char 
 		if (strcmp(key->section, line->section) == 0 && strcmp(key->name, name) == 0)
 			return assign(loader, line, i, value);
 	}
-	return unknown_key(loader, line, name);
+	return loader->table->ignore_unknown ? 0 : unknown_key(loader, line, name);
 }
 
 static int read_line(struct loader *loader, struct line *line, char *text)

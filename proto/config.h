@@ -99,12 +99,19 @@ struct config_table {
 	const struct config_key *keys;
 	size_t n_keys;
 	size_t settings_size;
+	bool ignore_unknown; /* keys and sections: a program's own file, of whichever release */
 };
 
 #define CONFIG_TABLE(title_, type_, keys_)                                       \
 	{                                                                        \
 		.title = (title_), .keys = (keys_), .n_keys = ARRAY_SIZE(keys_), \
 		.settings_size = sizeof(type_)                                   \
+	}
+
+#define CONFIG_TABLE_OF_RELEASES(title_, type_, keys_)                           \
+	{                                                                        \
+		.title = (title_), .keys = (keys_), .n_keys = ARRAY_SIZE(keys_), \
+		.settings_size = sizeof(type_), .ignore_unknown = true           \
 	}
 
 enum config_presence {

@@ -64,6 +64,10 @@ struct container_page {
 	uint32_t denied_count;      /* entries of denied[] in use */
 	uint32_t reserved;
 	struct page_denied denied[PAGE_DENIED_MAX];
+	/* Of the pipes of the first process's standard output and error; 0: a terminal, or a monitor of an
+	 * earlier release. */
+	uint64_t stdout_inode;
+	uint64_t stderr_inode;
 };
 
 _Static_assert(sizeof(struct container_page) <= PAGE_BYTES, "the container page is one page");

@@ -252,6 +252,7 @@ void ending_record(struct container *container, const struct monitor_exited *exi
 		       unknown_reason);
 	container->kill_timer = sd_event_source_disable_unref(container->kill_timer);
 	outflow_end(container);
+	lifeline_end(container);
 	log_end(container);
 	facts_exited(container);
 }

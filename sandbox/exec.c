@@ -351,6 +351,7 @@ static int session_monitor(const void *context, int control_fd)
 		return 1;
 	}
 	FAILPOINT("monitor.exec.ready");
+	birth_stamp(&session.birth);
 	birth_tell_started(&session.birth);
 	FAILPOINT("monitor.exec.told");
 	return birth_hand_over(&session.birth);

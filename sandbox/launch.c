@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proto/cleanup.h"
@@ -79,37 +80,46 @@ static int open_page(void *context, struct err *err)
 	return 0;
 }
 
-static void set_page_state(struct launch *launch, enum page_state state)
+static uint64_t inode_of(int fd)
 {
-	struct container_page *page = launch->page;
+	struct stat st;
 
-	if (!page)
-		return;
-	page_write_begin(page);
-	page->state = state;
-	page->pid = launch->birth.pid;
-	page->started_wall_ns = launch->birth.setup.started.started_wall_ns;
-	page->started_boot_ns = launch->birth.setup.started.started_boot_ns;
-	page_write_end(page);
+	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
-/* A daemon that came after the one that forked us may have told of a failed start already: it found no
- * socket of ours yet. Then this container must not be. */
+/*
+ * All that a successor needs, before anybody is told that it started: we may die at the next instruction. A
+ * daemon that came after the one that forked us may have told of a failed start already: it found no
+ * socket of ours yet. Then this container must not be.
+ */
 static int claim_page(struct launch *launch, struct err *err)
 {
+	const struct monitor_setup *setup = &launch->birth.setup;
+	struct container_page *page = launch->page;
 	uint32_t state = PAGE_STARTING;
 	bool ours;
 
-	page_write_begin(launch->page);
-	ours = __atomic_compare_exchange_n(&launch->page->state, &state, PAGE_RUNNING, false,
+	page_write_begin(page);
+	page->pid = launch->birth.pid;
+	page->stdout_inode = inode_of(setup->stdout_fd);
+	page->stderr_inode = inode_of(setup->stderr_fd);
+	page->started_wall_ns = setup->started.started_wall_ns;
+	page->started_boot_ns = setup->started.started_boot_ns;
+	ours = __atomic_compare_exchange_n(&page->state, &state, PAGE_RUNNING, false,
 					   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-	page_write_end(launch->page);
+	page_write_end(page);
 	return ours ? 0 : err_set(err, ERR_CANCELLED, ECANCELED, "a later daemon gave it up");
 }
 
 static void fail_page(void *context)
 {
-	set_page_state(context, PAGE_FAILED);
+	struct container_page *page = ((struct launch *)context)->page;
+
+	if (!page)
+		return;
+	page_write_begin(page);
+	page->state = PAGE_FAILED;
+	page_write_end(page);
 }
 
 /* ---- the group ---- */
@@ -281,43 +291,18 @@ static void kill_process(void *context)
 	birth_kill(&((struct launch *)context)->birth);
 }
 
-static int open_freezer(struct launch *launch)
-{
-	const struct hierarchy *hierarchy = launch->spec->hierarchy;
-	int where = hierarchy->where[CONTROLLER_FREEZER];
-
-	if (hierarchy->layout != HIERARCHY_LEGACY || where < 0)
-		return -1;
-	return openat(hierarchy->mounts[where].base_fd, launch->spec->group_path,
-		      O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-}
-
 /* What the small program keeps. While the process builds, so that none of it is waited for. */
 static int prepare_monitor(void *context, struct err *err)
 {
-	static const enum monitor_fd kinds[TASKGROUP_DIR_COUNT] = {
-		[TASKGROUP_DIR_UNIFIED] = MONITOR_FD_UNIFIED,
-		[TASKGROUP_DIR_MEMORY] = MONITOR_FD_MEMORY,
-		[TASKGROUP_DIR_CPU] = MONITOR_FD_CPU,
-		[TASKGROUP_DIR_CPUACCT] = MONITOR_FD_CPUACCT,
-		[TASKGROUP_DIR_IO] = MONITOR_FD_IO,
-		[TASKGROUP_DIR_PIDS] = MONITOR_FD_PIDS,
-	};
 	struct launch *launch = context;
 	struct monitor_setup *setup = &launch->birth.setup;
-	int dirs[TASKGROUP_DIR_COUNT];
 	int r;
 
 	FAILPOINT_RETURN("monitor.launch.monitor", err);
 	birth_set_oom_score(&launch->birth, launch->spec->oom_score_adj);
-	r = taskgroup_open_dirs(launch->group, dirs, err);
+	r = birth_open_group(&launch->birth, launch->spec->hierarchy, launch->group, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < TASKGROUP_DIR_COUNT; i++)
-		setup->dirs[kinds[i]] = dirs[i];
-	setup->freezer_fd = open_freezer(launch);
-	setup->kill_by_cgroup = launch->spec->hierarchy->layout != HIERARCHY_LEGACY;
-	setup->started.group_id = taskgroup_id(launch->group);
 	setup->page_fd = launch->spec->page_fd;
 	setup->log_dir_fd = launch->spec->log.dir_fd;
 	setup->run_dir_fd = launch->spec->run_dir_fd;
@@ -375,6 +360,7 @@ static int launch_monitor(const void *context, int control_fd)
 	if (r >= 0)
 		r = birth_run(&launch.birth, steps, ARRAY_SIZE(steps), &launch, &done, &err);
 	FAILPOINT("monitor.launch.claim");
+	birth_stamp(&launch.birth);
 	if (r >= 0)
 		r = claim_page(&launch, &err);
 	if (r < 0) {
@@ -385,7 +371,6 @@ static int launch_monitor(const void *context, int control_fd)
 	}
 	FAILPOINT("monitor.launch.claimed");
 	birth_tell_started(&launch.birth);
-	set_page_state(&launch, PAGE_RUNNING);
 	FAILPOINT("monitor.launch.told");
 	return birth_hand_over(&launch.birth);
 }

@@ -99,7 +99,7 @@ int birth_fork(int monitors_fd, int (*monitor)(const void *spec, int control_fd)
 	return 0;
 }
 
-int birth_init(struct birth *birth, int control_fd, struct err *err)
+void birth_init_heir(struct birth *birth, int control_fd)
 {
 	struct monitor_setup *setup = &birth->setup;
 
@@ -109,9 +109,15 @@ int birth_init(struct birth *birth, int control_fd, struct err *err)
 	setup->listen_fd = setup->child_pidfd = setup->stdin_fd = setup->stdout_fd = -1;
 	setup->stderr_fd = setup->terminal_fd = setup->listener_fd = setup->image_fd = -1;
 	setup->page_fd = setup->log_dir_fd = setup->run_dir_fd = setup->freezer_fd = -1;
+	setup->attach_fd = -1;
 	for (size_t i = 0; i < ARRAY_SIZE(setup->dirs); i++)
 		setup->dirs[i] = -1;
 	(void)umask(0);
+}
+
+int birth_init(struct birth *birth, int control_fd, struct err *err)
+{
+	birth_init_heir(birth, control_fd);
 	return gate_init(&birth->gate, err);
 }
 
@@ -504,140 +510,6 @@ void birth_kill(struct birth *birth)
 	       errno == EINTR)
 		;
 	birth->pid = 0;
-}
-
-/* ---- telling and handing over ---- */
-
-void birth_tell_started(struct birth *birth)
-{
-	struct monitor_message message = { 0 };
-	struct monitor_started *started = &birth->setup.started;
-	int fds[MONITOR_FDS_MAX];
-	size_t count = 0;
-
-	started->pid = birth->pid;
-	started->monitor_pid = getpid();
-	started->started_wall_ns = clock_ns(CLOCK_REALTIME);
-	started->started_boot_ns = clock_ns(CLOCK_BOOTTIME);
-	started->fds[count] = MONITOR_FD_PIDFD;
-	fds[count++] = birth->setup.child_pidfd;
-	for (uint32_t i = MONITOR_FD_UNIFIED; i < MONITOR_FDS_MAX; i++) {
-		if (birth->setup.dirs[i] < 0)
-			continue;
-		started->fds[count] = i;
-		fds[count++] = birth->setup.dirs[i];
-	}
-	started->fd_count = (uint32_t)count;
-	message.started = *started;
-	message.started.step_count = birth->step_count;
-	memcpy(message.started.steps, birth->steps, sizeof(birth->steps));
-	(void)monitor_send(birth->setup.control_fd, MONITOR_STARTED, &message, fds, count);
-	if (!birth->setup.session)
-		(void)monitor_send_streams(birth->setup.control_fd, birth->setup.stdout_fd,
-					   birth->setup.stderr_fd, birth->setup.terminal_fd);
-}
-
-void birth_tell_failed(struct birth *birth, const struct err *why)
-{
-	struct monitor_message message = { 0 };
-
-	memcpy(message.failed.step, birth->step, sizeof(message.failed.step));
-	message.failed.err = *why;
-	(void)monitor_send(birth->setup.control_fd, MONITOR_START_FAILED, &message, NULL, 0);
-}
-
-static void keep(int fd)
-{
-	if (fd >= 0)
-		(void)fcntl(fd, F_SETFD, 0);
-}
-
-static void keep_descriptors(const struct monitor_setup *setup)
-{
-	keep(setup->control_fd);
-	keep(setup->listen_fd);
-	keep(setup->child_pidfd);
-	keep(setup->stdin_fd);
-	keep(setup->stdout_fd);
-	keep(setup->stderr_fd);
-	keep(setup->terminal_fd);
-	keep(setup->listener_fd);
-	keep(setup->image_fd);
-	keep(setup->page_fd);
-	keep(setup->log_dir_fd);
-	keep(setup->run_dir_fd);
-	keep(setup->freezer_fd);
-	for (size_t i = 0; i < ARRAY_SIZE(setup->dirs); i++)
-		keep(setup->dirs[i]);
-}
-
-/* 0, 1 and 2 are the program's streams in our table too: as long as we hold them its pipes never end. */
-static void let_go_of_streams(void)
-{
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	for (int i = 0; i < 3; i++) {
-		if (fd < 0 || fd == i)
-			(void)close(i);
-		else
-			(void)dup2(fd, i);
-	}
-	if (fd > 2)
-		(void)close(fd);
-}
-
-static int write_setup(const struct monitor_setup *setup)
-{
-	cleanup_fd int fd = memfd_create("monitor-setup", MFD_CLOEXEC);
-
-	if (fd < 0 || write(fd, setup, sizeof(*setup)) != (ssize_t)sizeof(*setup))
-		return -errno;
-	return take_fd(&fd);
-}
-
-/* The number that the small program reads its setup from may be anything of ours: it moves away first. */
-static void free_number(struct monitor_setup *setup, int number)
-{
-	int32_t *all[] = { &setup->control_fd,  &setup->listen_fd,   &setup->child_pidfd,
-			   &setup->stdin_fd,    &setup->stdout_fd,   &setup->stderr_fd,
-			   &setup->terminal_fd, &setup->listener_fd, &setup->image_fd,
-			   &setup->page_fd,     &setup->log_dir_fd,  &setup->run_dir_fd,
-			   &setup->freezer_fd };
-
-	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-		if (*all[i] == number)
-			*all[i] = fcntl(number, F_DUPFD_CLOEXEC, number + 1);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(setup->dirs); i++) {
-		if (setup->dirs[i] == number)
-			setup->dirs[i] = fcntl(number, F_DUPFD_CLOEXEC, number + 1);
-	}
-}
-
-int birth_hand_over(struct birth *birth)
-{
-	struct monitor_setup *setup = &birth->setup;
-	char *const env[] = { failpoint_environment(), NULL };
-	char title[160];
-	char *argv[] = { title, NULL };
-	int program_fd = birth->program_fd;
-	int fd;
-
-	FAILPOINT("monitor.hand-over.begin");
-	(void)snprintf(title, sizeof(title), "berth-monitor: %s", birth->what);
-	let_go_of_streams();
-	free_number(setup, MONITOR_SETUP_FD);
-	if (program_fd == MONITOR_SETUP_FD)
-		program_fd = fcntl(program_fd, F_DUPFD_CLOEXEC, MONITOR_SETUP_FD + 1);
-	fd = write_setup(setup);
-	if (fd >= 0 && (fd == MONITOR_SETUP_FD || dup2(fd, MONITOR_SETUP_FD) >= 0)) {
-		keep_descriptors(setup);
-		keep(MONITOR_SETUP_FD);
-		FAILPOINT("monitor.hand-over.exec");
-		(void)syscall(SYS_execveat, program_fd, "", argv, env, AT_EMPTY_PATH);
-	}
-	/* No program, but a container that runs: it is watched all the same. */
-	return monitor_run(setup);
 }
 
 const char **birth_environment(const char *const *env, const struct identity *identity, bool tty)

@@ -42,6 +42,8 @@ int birth_fork(int monitors_fd, int (*monitor)(const void *spec, int control_fd)
 	       struct launched *ret, struct err *err);
 
 int birth_init(struct birth *birth, int control_fd, struct err *err);
+/* The same for a successor, which waits for nobody's birth: without the gate. */
+void birth_init_heir(struct birth *birth, int control_fd);
 
 /* Run @steps; *ret_done counts those that were begun, for birth_undo(). */
 int birth_run(struct birth *birth, const struct birth_step *steps, size_t count, void *context,
@@ -83,7 +85,17 @@ void birth_kill(struct birth *birth);
  * daemon cannot talk to it: a warning. */
 void birth_listen(struct birth *birth, const char *name);
 
+/* What the small program needs of the container's group: directories, identity, how it is killed. */
+int birth_open_group(struct birth *birth, const struct hierarchy *hierarchy,
+		     const struct taskgroup *group, struct err *err);
+
+/* Instead of birth_tell_started(), by a successor: birth->setup.started is what the next daemon is told. */
+void birth_take_over(struct birth *birth);
+
 void birth_warn(struct birth *birth, const char *text);
+
+/* The program runs from now on. */
+void birth_stamp(struct birth *birth);
 
 /* MONITOR_STARTED, as birth->setup says. */
 void birth_tell_started(struct birth *birth);

@@ -26,6 +26,10 @@ size_t monitor_message_length(uint32_t kind)
 		return LENGTH_WITH(header);
 	case MONITOR_SIGNAL:
 		return LENGTH_WITH(signal);
+	case MONITOR_COLLECTED:
+		return LENGTH_WITH(collected);
+	case MONITOR_KEEP:
+		return LENGTH_WITH(keep);
 	case MONITOR_RESIZE:
 		return LENGTH_WITH(resize);
 	case MONITOR_STARTED:
@@ -88,6 +92,22 @@ int monitor_send_streams(int socket_fd, int stdout_fd, int stderr_fd, int termin
 	return count ? monitor_send(socket_fd, MONITOR_STREAMS, &message, fds, count) : 0;
 }
 
+int monitor_send_keep(int socket_fd, const int fds[static MONITOR_KEEP_COUNT])
+{
+	struct monitor_message message = { 0 };
+	int sent[MONITOR_KEEP_COUNT];
+	uint32_t count = 0;
+
+	for (uint32_t kind = MONITOR_KEEP_NONE + 1; kind < MONITOR_KEEP_COUNT; kind++) {
+		if (fds[kind] < 0)
+			continue;
+		message.keep.fds[count] = kind;
+		sent[count++] = fds[kind];
+	}
+	message.keep.fd_count = count;
+	return monitor_send(socket_fd, MONITOR_KEEP, &message, sent, count);
+}
+
 static size_t descriptors_take(struct msghdr *msg, int ret_fds[static MONITOR_FDS_MAX])
 {
 	size_t count = 0;
@@ -123,6 +143,10 @@ static void message_terminate(struct monitor_message *message)
 		for (uint32_t i = 0; i < MONITOR_STEPS_MAX; i++)
 			message->started.steps[i].name[sizeof(message->started.steps[i].name) - 1] =
 				'\0';
+		break;
+	case MONITOR_KEEP:
+		if (message->keep.fd_count > MONITOR_FDS_MAX)
+			message->keep.fd_count = MONITOR_FDS_MAX;
 		break;
 	case MONITOR_START_FAILED:
 		message->failed.step[sizeof(message->failed.step) - 1] = '\0';

@@ -19,7 +19,8 @@
 
 #include "proto/err.h"
 
-#define MONITOR_WIRE_VERSION 1u
+#define MONITOR_WIRE_VERSION 2u /* 2: MONITOR_KEEP and MONITOR_COLLECTED */
+#define MONITOR_WIRE_KEEPS   2u /* from this version on MONITOR_KEEP is sent */
 #define MONITOR_SOCKET_NAME  "monitor.sock"
 #define MONITOR_STEPS_MAX    40
 #define MONITOR_FDS_MAX      8
@@ -33,6 +34,8 @@ enum monitor_kind {
 	MONITOR_ATTACH = 4, /* one descriptor: the monitor's end of a socket of proto/attach.h */
 	MONITOR_ACK_EXIT = 5, /* the EXITED record is in safe hands: the monitor may go */
 	MONITOR_RESIZE = 6,   /* struct monitor_resize: of the terminal */
+	MONITOR_COLLECTED =
+		7, /* struct monitor_collected: to one that is not the parent of the first process */
 
 	/* From the monitor. */
 	MONITOR_READY = 65,        /* at the closed gate; not sent where the gate was open */
@@ -48,6 +51,10 @@ enum monitor_kind {
 	MONITOR_STREAMS =
 		74, /* after STARTED, of a container: descriptors of the read ends of stdout and
 			       * stderr, or of the terminal's master, to be kept and not read */
+	MONITOR_KEEP =
+		75, /* struct monitor_keep, with descriptors as it says: all that a successor would
+			       * need, to be kept and not used. Takes the place of what an earlier one, or
+			       * MONITOR_STREAMS, brought. */
 };
 
 struct monitor_header {
@@ -65,6 +72,12 @@ struct monitor_resize {
 	uint16_t rows;
 	uint16_t columns;
 	uint32_t reserved;
+};
+
+/* The first process has ended, and was collected by the daemon: as waitid(2) told it. */
+struct monitor_collected {
+	int32_t exit_si_code;
+	int32_t exit_si_status;
 };
 
 struct monitor_step {
@@ -127,6 +140,22 @@ struct monitor_denied {
 	char program[256];
 };
 
+/* What the descriptors of MONITOR_KEEP are, in their order. */
+enum monitor_keep_fd {
+	MONITOR_KEEP_NONE = 0,
+	MONITOR_KEEP_STDIN = 1, /* write end; only as long as the process's input is open */
+	MONITOR_KEEP_STDOUT = 2,
+	MONITOR_KEEP_STDERR = 3,
+	MONITOR_KEEP_TERMINAL = 4, /* master */
+	MONITOR_KEEP_LISTENER = 5, /* of the filter */
+	MONITOR_KEEP_COUNT = 6,
+};
+
+struct monitor_keep {
+	uint32_t fd_count;
+	uint32_t fds[MONITOR_FDS_MAX]; /* enum monitor_keep_fd */
+};
+
 struct monitor_text {
 	char text[256];
 };
@@ -136,11 +165,13 @@ struct monitor_message {
 	union {
 		struct monitor_signal signal;
 		struct monitor_resize resize;
+		struct monitor_collected collected;
 		struct monitor_started started;
 		struct monitor_failed failed;
 		struct monitor_exited exited;
 		struct monitor_denied denied;
 		struct monitor_text text;
+		struct monitor_keep keep;
 	};
 };
 
@@ -157,6 +188,9 @@ int monitor_send(int socket_fd, uint32_t kind, struct monitor_message *message, 
 
 /* Send MONITOR_STREAMS with those of the three descriptors that are not -1. */
 int monitor_send_streams(int socket_fd, int stdout_fd, int stderr_fd, int terminal_fd);
+
+/* Send MONITOR_KEEP with those of @fds, by enum monitor_keep_fd, that are not -1. */
+int monitor_send_keep(int socket_fd, const int fds[static MONITOR_KEEP_COUNT]);
 
 /*
  * Receive one message, without blocking where the socket does not. What the packet lacks is zero,

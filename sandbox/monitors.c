@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -23,7 +24,6 @@
 #include "sandbox/facts.h"
 #include "sandbox/filter.h"
 #include "sandbox/monitor_wire.h"
-#include "sandbox/outflow.h"
 #include "sandbox/reaper.h"
 #include "sandbox/record.h"
 #include "sandbox/sandboxd.h"
@@ -43,10 +43,15 @@ static struct log_about about_container(const struct container *container)
 				   .container = container->name };
 }
 
-static void tell_warning(struct container *container, const char *text)
+void monitors_warn(struct container *container, const char *fmt, ...)
 {
 	struct log_about about = about_container(container);
+	char text[256];
+	va_list ap;
 
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
 	log_event(LOG_WARNING, &about, "%s", text);
 	if (container->n_warnings == REGISTRY_WARNINGS_MAX)
 		return;
@@ -57,7 +62,7 @@ static void tell_warning(struct container *container, const char *text)
 
 static void on_warning(struct monitor *monitor, struct incoming *in)
 {
-	tell_warning(monitor->container, in->message.text.text);
+	monitors_warn(monitor->container, "%s", in->message.text.text);
 }
 
 /* The one place where a session that is over goes; nobody may use @monitor after it. */
@@ -67,6 +72,16 @@ static void release_session(struct monitor *monitor)
 		session_free(monitor->session);
 }
 
+/* A successor makes the record. Should it be dead already its own successor gets to know. */
+static void tell_collected(struct monitor *monitor, int code, int status)
+{
+	struct monitor_message message = { .collected = { code, status } };
+
+	monitor->is_collected = true;
+	monitor->collected = message.collected;
+	(void)monitors_send(monitor, MONITOR_COLLECTED, &message, NULL, 0, NULL);
+}
+
 static void on_first_end(pid_t pid, int code, int status, void *userdata)
 {
 	struct monitor *monitor = userdata;
@@ -74,6 +89,10 @@ static void on_first_end(pid_t pid, int code, int status, void *userdata)
 	monitor->first_pid = 0;
 	if (monitor->ended)
 		return;
+	if (!monitor->session && monitor->control_fd >= 0) {
+		tell_collected(monitor, code, status);
+		return;
+	}
 	monitor->ended = true;
 	if (monitor->session) {
 		struct monitor_exited exited = { .exit_si_code = code, .exit_si_status = status };
@@ -243,7 +262,10 @@ static void on_exited(struct monitor *monitor, struct incoming *in)
 		return;
 	}
 	FAILPOINT("sandboxd.exited.acknowledged");
-	ending_record(monitor->container, &in->message.exited, "");
+	ending_record(monitor->container, &in->message.exited,
+		      in->message.exited.exit_si_code
+			      ? ""
+			      : "monitor-lost: the monitor died first, and nobody is left to know");
 	FAILPOINT("sandboxd.exited.told");
 }
 
@@ -281,8 +303,16 @@ static void on_terminal(struct monitor *monitor, struct incoming *in)
 
 static void on_streams(struct monitor *monitor, struct incoming *in)
 {
+	if (in->message.header.version >= MONITOR_WIRE_KEEPS)
+		return; /* MONITOR_KEEP comes, and has them all */
 	if (!monitor->session && !monitor->ended)
-		outflow_keep(monitor->container, in->fds, in->n_fds);
+		lifeline_take_streams(monitor->container, in->fds, in->n_fds);
+}
+
+static void on_keep(struct monitor *monitor, struct incoming *in)
+{
+	if (!monitor->session && !monitor->ended)
+		lifeline_take(monitor->container, &in->message.keep, in->fds, in->n_fds);
 }
 
 static const struct {
@@ -293,7 +323,7 @@ static const struct {
 	{ MONITOR_STARTED, on_started },       { MONITOR_START_FAILED, on_start_failed },
 	{ MONITOR_EXITED, on_exited },         { MONITOR_DENIED, on_denied },
 	{ MONITOR_UNKILLABLE, on_unkillable }, { MONITOR_TERMINAL, on_terminal },
-	{ MONITOR_STREAMS, on_streams },
+	{ MONITOR_STREAMS, on_streams },       { MONITOR_KEEP, on_keep },
 };
 
 /* What a newer release says beyond these is ignored, as monitor_wire.h has it. */

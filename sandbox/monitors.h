@@ -28,6 +28,10 @@ int monitors_send(struct monitor *monitor, uint32_t kind, struct monitor_message
  * the monitor would have. */
 void monitors_lost(struct monitor *monitor, const char *why);
 
+/* Told in the log, and to berthd with what it is told of the container's start. */
+void monitors_warn(struct container *container, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* An exec session's monitor died before its program was started. */
 void monitors_session_cut_off(struct session *session, const char *why);
 

@@ -5,31 +5,21 @@
  * with the pidfd (Linux 6.15, PIDFD_GET_INFO) still knows. Where nobody does, that is said, never guessed.
  */
 #include <errno.h>
-#include <linux/types.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/wait.h>
 
 #include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/ending.h"
+#include "sandbox/exit_info.h"
 #include "sandbox/facts.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/monitors.h"
 #include "sandbox/outflow.h"
 #include "sandbox/page_file.h"
 #include "sandbox/sandboxd.h"
-
-/* linux/pidfd.h of Linux 6.15; Debian 12's headers are older. */
-struct exit_info {
-	__u64 mask;
-	__u64 cgroup_id;
-	__u32 ids[11];
-	__s32 exit_code; /* as wait(2) has it */
-};
-#define EXIT_INFO_GET  _IOWR(0xff, 11, struct exit_info)
-#define EXIT_INFO_MASK (1U << 3)
+#include "sandbox/successor.h"
 
 static void first_has_ended(struct monitor *monitor, int code, int status, const char *why)
 {
@@ -46,25 +36,16 @@ static void first_has_ended(struct monitor *monitor, int code, int status, const
 	ending_without_monitor(monitor->container, code, status, why);
 }
 
-static void tell_exit_code(struct monitor *monitor, int exit_code)
-{
-	if (WIFEXITED(exit_code))
-		first_has_ended(monitor, CLD_EXITED, WEXITSTATUS(exit_code), "");
-	else
-		first_has_ended(monitor, WCOREDUMP(exit_code) ? CLD_DUMPED : CLD_KILLED,
-				WTERMSIG(exit_code), "");
-}
-
 /* EPOLLIN: it has ended. EPOLLHUP: and was collected by its parent; then the status is with the pidfd. */
 static int on_first_pidfd(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-	struct exit_info info = { .mask = EXIT_INFO_MASK };
 	struct monitor *monitor = userdata;
-	int r = ioctl(fd, EXIT_INFO_GET, &info) < 0 ? -errno : 0;
+	int code, status;
+	int r = exit_info_read(fd, &code, &status);
 
-	if (r == 0 && (info.mask & EXIT_INFO_MASK))
-		tell_exit_code(monitor, info.exit_code);
-	else if (r == -ENOTTY || r == -EINVAL || (revents & EPOLLHUP))
+	if (r > 0)
+		first_has_ended(monitor, code, status, "");
+	else if (r < 0 || (revents & EPOLLHUP))
 		first_has_ended(
 			monitor, 0, 0,
 			"monitor-lost: the monitor died first, and this kernel keeps no exit status");
@@ -73,16 +54,21 @@ static int on_first_pidfd(sd_event_source *source, int fd, uint32_t revents, voi
 	return 0;
 }
 
-static bool is_our_child(pid_t pid)
+static bool is_our_child(int pidfd)
 {
 	siginfo_t end = { 0 };
 
-	return pid > 0 && waitid(P_PID, (id_t)pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0;
+	return pidfd >= 0 && waitid(P_PIDFD, (id_t)pidfd, &end, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
 static void wait_for_first(struct monitor *monitor)
 {
-	if (is_our_child(monitor->first_pid))
+	if (monitor->is_collected) {
+		first_has_ended(monitor, monitor->collected.exit_si_code,
+				monitor->collected.exit_si_status, "");
+		return;
+	}
+	if (is_our_child(monitor->first_pidfd))
 		return; /* the reaper was told to watch it when it started */
 	if (monitor->first_pidfd < 0 ||
 	    sd_event_add_io(monitor->host->event, &monitor->first_source, monitor->first_pidfd,
@@ -144,6 +130,25 @@ static void undo_start(struct container *container, const char *why)
 	ending_start_failed(container, &failed);
 }
 
+/* Whether another monitor has taken its place. */
+static bool succeed(struct container *container)
+{
+	struct log_about about = { .workload = container->workload->id,
+				   .container = container->name };
+	struct err err = { 0 };
+	char lost[200];
+
+	if (lifeline_describe_loss(container, lost, sizeof(lost)))
+		monitors_warn(container, "lost with its monitor, as nobody kept it: %s", lost);
+	if (successor_begin(container, &err) < 0) {
+		log_failure(LOG_ERR, &about, &err);
+		return false;
+	}
+	log_event(LOG_NOTICE, &about, "it has another monitor, pid %d",
+		  (int)container->monitor.pid);
+	return true;
+}
+
 void monitors_lost(struct monitor *monitor, const char *why)
 {
 	struct log_about about = { .workload = monitor->container->workload->id,
@@ -157,8 +162,11 @@ void monitors_lost(struct monitor *monitor, const char *why)
 		monitor->started = true;
 	if (monitor->started && !monitor->session && take_from_page(monitor->container))
 		return;
-	if (monitor->started && !monitor->session)
+	if (monitor->started && !monitor->session) {
+		if (succeed(monitor->container))
+			return;
 		outflow_begin(monitor->container);
+	}
 	if (monitor->started)
 		wait_for_first(monitor);
 	else if (monitor->session)

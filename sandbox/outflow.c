@@ -40,26 +40,19 @@ static int on_output(sd_event_source *source, int fd, uint32_t revents, void *us
 	return 0;
 }
 
-void outflow_keep(struct container *container, int *fds, size_t n_fds)
-{
-	outflow_end(container);
-	for (size_t i = 0; i < n_fds && i < REGISTRY_STREAMS_MAX; i++)
-		container->stream_fds[i] = take_fd(&fds[i]);
-}
-
 void outflow_begin(struct container *container)
 {
 	struct log_about about = { .workload = container->workload->id,
 				   .container = container->name };
 
-	for (size_t i = 0; i < REGISTRY_STREAMS_MAX; i++) {
+	for (int i = MONITOR_KEEP_STDOUT; i <= MONITOR_KEEP_TERMINAL; i++) {
 		sd_event_source **source = &container->stream_sources[i];
 		int r;
 
-		if (container->stream_fds[i] < 0 || *source)
+		if (container->lifeline.fds[i] < 0 || *source)
 			continue;
 		r = sd_event_add_io(container->monitor.host->event, source,
-				    container->stream_fds[i], EPOLLIN, on_output, container);
+				    container->lifeline.fds[i], EPOLLIN, on_output, container);
 		if (r >= 0)
 			r = sd_event_source_set_priority(*source, SD_EVENT_PRIORITY_IDLE);
 		if (r >= 0)
@@ -71,14 +64,13 @@ void outflow_begin(struct container *container)
 
 void outflow_end(struct container *container)
 {
-	for (size_t i = 0; i < REGISTRY_STREAMS_MAX; i++) {
+	for (int i = MONITOR_KEEP_STDOUT; i <= MONITOR_KEEP_TERMINAL; i++) {
 		int left = 0;
 
 		if (container->stream_sources[i] &&
-		    ioctl(container->stream_fds[i], FIONREAD, &left) == 0 && left > 0)
+		    ioctl(container->lifeline.fds[i], FIONREAD, &left) == 0 && left > 0)
 			count(container, (uint64_t)left);
 		container->stream_sources[i] =
 			sd_event_source_disable_unref(container->stream_sources[i]);
-		fd_close(&container->stream_fds[i]);
 	}
 }

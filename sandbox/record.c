@@ -43,12 +43,17 @@ static const struct config_key container_keys[] = {
 	{ "Container", "FilterSource", CONFIG_UINT, OF_CONTAINER(filter_source), "1", .min = 1,
 	  .max = FILTER_UNCONFINED },
 	{ "Container", "Rlimits", CONFIG_LIST, OF_CONTAINER(rlimits) },
+	{ "Container", "Terminal", CONFIG_BOOL, OF_CONTAINER(terminal), "no" },
+	{ "Container", "LogMaxFileBytes", CONFIG_UINT, OF_CONTAINER(log_max_file_bytes),
+	  "10485760" },
+	{ "Container", "LogMaxFiles", CONFIG_UINT, OF_CONTAINER(log_max_files), "5",
+	  .max = UINT32_MAX },
 };
 
 static const struct config_table workload_table =
-	CONFIG_TABLE("A workload.", struct record_workload, workload_keys);
+	CONFIG_TABLE_OF_RELEASES("A workload.", struct record_workload, workload_keys);
 static const struct config_table container_table =
-	CONFIG_TABLE("A container.", struct record_container, container_keys);
+	CONFIG_TABLE_OF_RELEASES("A container.", struct record_container, container_keys);
 
 static int write_failed(const char *name, struct err *err)
 {
@@ -111,6 +116,9 @@ int record_write_container(int run_fd, const char *boot_id, const struct contain
 		.capabilities = settings->capabilities,
 		.filter_source = settings->filter_source,
 		.rlimits = { items, settings->n_rlimits },
+		.terminal = settings->tty,
+		.log_max_file_bytes = settings->log_max_file_bytes,
+		.log_max_files = settings->log_max_files,
 	};
 	int r = 0;
 
@@ -182,6 +190,9 @@ int record_read_container(const char *path, int run_fd, struct record_container 
 		return r;
 	ret_settings->capabilities = ret_record->capabilities;
 	ret_settings->filter_source = (enum filter_source)ret_record->filter_source;
+	ret_settings->tty = ret_record->terminal;
+	ret_settings->log_max_file_bytes = ret_record->log_max_file_bytes;
+	ret_settings->log_max_files = (uint32_t)ret_record->log_max_files;
 	if (ret_settings->filter_source == FILTER_OCI)
 		r = path_read_file(run_fd, JSON_NAME, FILTER_JSON_MAX, &ret_settings->json, &length,
 				   err);

@@ -5,6 +5,9 @@
  *	<run>/<workload>.<instance>/workload                 struct record_workload
  *	<run>/<workload>.<instance>/<container>.<attempt>/   page, container, monitor.sock
  *
+ * A later release may have written keys that this one does not know, and an earlier one may lack some: the
+ * first are ignored, the others have a default that is what that release did.
+ *
  * A record of another boot says nothing about processes or groups of this one.
  */
 #pragma once
@@ -41,6 +44,9 @@ struct record_container {
 	uint64_t capabilities;
 	uint64_t filter_source; /* FILTER_OCI: the JSON is in the file "seccomp.json" */
 	struct config_list rlimits;
+	bool terminal;
+	uint64_t log_max_file_bytes;
+	uint64_t log_max_files;
 };
 
 /* Write the record into @run_fd. Returns 0 or ERR_INTERNAL, ERR_EXHAUSTED. */

@@ -159,6 +159,8 @@ static void take_container_back(struct sandboxd *host, struct container *contain
 		monitor->started_wall_ns = page.started_wall_ns;
 		monitor->started_boot_ns = page.started_boot_ns;
 		monitor->first_pidfd = hold_first(container, page.pid);
+		monitor->first_pid = page.pid;
+		lifeline_restore(container, &page);
 	}
 	FAILPOINT("sandboxd.recovery.container");
 	take_sessions_back(container);

@@ -162,8 +162,7 @@ struct container *container_new(struct sandboxd *host, struct workload *workload
 	container->attempt = attempt;
 	container->state = PAGE_STARTING;
 	container->run_fd = -1;
-	for (size_t i = 0; i < REGISTRY_STREAMS_MAX; i++)
-		container->stream_fds[i] = -1;
+	lifeline_init(&container->lifeline);
 	monitor_init(&container->monitor, host, container, NULL);
 	LIST_INIT(&container->sessions);
 	LIST_INSERT_HEAD(&workload->containers, container, link);
@@ -182,6 +181,7 @@ void container_free(struct container *container)
 	monitor_done(&container->monitor);
 	sd_event_source_disable_unref(container->kill_timer);
 	outflow_end(container);
+	lifeline_done(&container->lifeline);
 	taskgroup_free(container->group);
 	fd_close(&container->run_fd);
 	free(container->settings.json);

@@ -19,6 +19,7 @@
 #include "proto/page.h"
 #include "sandbox/filter.h"
 #include "sandbox/identity.h"
+#include "sandbox/lifeline.h"
 #include "sandbox/monitor_wire.h"
 #include "sandbox/namespace_pool.h"
 #include "sandbox/taskgroup.h"
@@ -29,7 +30,6 @@
 #define REGISTRY_SESSIONS_MAX   32 /* exec sessions of a container */
 #define REGISTRY_RLIMITS_MAX    16
 #define REGISTRY_WARNINGS_MAX   8
-#define REGISTRY_STREAMS_MAX    2 /* stdout and stderr, or the terminal */
 
 struct sandboxd;
 struct container;
@@ -56,8 +56,10 @@ struct monitor {
 	uint64_t started_wall_ns;
 	uint64_t started_boot_ns;
 	bool started;
-	bool ended; /* MONITOR_EXITED or what stands for it was seen */
-	bool lost;  /* it is gone, and the first process lives on */
+	bool ended;        /* MONITOR_EXITED or what stands for it was seen */
+	bool lost;         /* it is gone, and the first process lives on */
+	bool is_collected; /* the first process ended as our child: as collected says */
+	struct monitor_collected collected;
 };
 
 /* A program in a running container. */
@@ -73,6 +75,9 @@ struct container_settings {
 	uint64_t capabilities;
 	enum filter_source filter_source;
 	char *json; /* FILTER_OCI */
+	bool tty;
+	uint64_t log_max_file_bytes;
+	uint32_t log_max_files;
 	size_t n_rlimits;
 	struct identity_limit rlimits[REGISTRY_RLIMITS_MAX];
 };
@@ -99,9 +104,12 @@ struct container {
 	struct monitor_failed failed;
 	char *warnings[REGISTRY_WARNINGS_MAX];
 	size_t n_warnings;
+	struct lifeline lifeline;
+	/* sandbox/successor.h */
+	unsigned int successors;
+	uint64_t successors_since_usec;
 	/* sandbox/outflow.h */
-	int stream_fds[REGISTRY_STREAMS_MAX];
-	sd_event_source *stream_sources[REGISTRY_STREAMS_MAX];
+	sd_event_source *stream_sources[MONITOR_KEEP_COUNT];
 	/* since Kill */
 	sd_event_source *kill_timer;
 	uint64_t killed_usec;

@@ -121,6 +121,7 @@ int call_attach(struct call *call, struct err *err)
 	r = monitors_send(&call->container->monitor, MONITOR_ATTACH, NULL, &monitors, 1, err);
 	if (r < 0)
 		return r;
+	lifeline_keep_attachment(call->container, monitors);
 	agent_link_reply(call->host->link, call->asker, &reply, &theirs, 1);
 	return 1;
 }

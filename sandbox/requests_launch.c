@@ -298,7 +298,8 @@ static int open_log_level(int above_fd, const char *name, gid_t gid, struct err 
 	return take_fd(&fd);
 }
 
-static int draft_log(struct call *call, struct draft *draft, struct err *err)
+static int draft_log(struct call *call, struct draft *draft, struct container_settings *settings,
+		     struct err *err)
 {
 	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
 	const struct policy *policy = &call->host->policy;
@@ -310,6 +311,9 @@ static int draft_log(struct call *call, struct draft *draft, struct err *err)
 							 : policy->default_log_file_bytes;
 	log->max_files = launch->log_max_files ? launch->log_max_files
 					       : (uint32_t)policy->default_log_files;
+	settings->log_max_file_bytes = log->max_file_bytes;
+	settings->log_max_files = log->max_files;
+	settings->tty = launch->tty;
 	if (log->max_file_bytes < LOG_FILE_BYTES_MIN || log->max_file_bytes > LOG_FILE_BYTES_MAX ||
 	    log->max_files > LOG_FILES_MAX)
 		return err_set(err, ERR_INVALID, ERANGE,
@@ -392,7 +396,7 @@ static int fill_draft(struct call *call, struct draft *draft, struct container *
 	if (r == 0)
 		r = draft_root(call, draft, err);
 	if (r == 0)
-		r = draft_log(call, draft, err);
+		r = draft_log(call, draft, &container->settings, err);
 	if (r == 0)
 		r = draft_place(call, draft, container, err);
 	if (r == 0)

@@ -18,6 +18,7 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/confine.h"
 #include "sandbox/departures.h"
+#include "sandbox/descriptor_store.h"
 #include "sandbox/descriptors.h"
 #include "sandbox/device_filter.h"
 #include "sandbox/features.h"
@@ -78,6 +79,13 @@ static int check_owner(int fd, const char *path, struct err *err)
 }
 
 /* The steps. Each takes what it needs from what the ones before it made. */
+
+static int take_descriptors(const struct startup_options *options, struct sandboxd *host,
+			    struct err *err)
+{
+	descriptor_store_begin();
+	return 0;
+}
 
 static int load_policy(const struct startup_options *options, struct sandboxd *host,
 		       struct err *err)
@@ -260,7 +268,13 @@ static int start_loop(const struct startup_options *options, struct sandboxd *ho
 
 static int recover(const struct startup_options *options, struct sandboxd *host, struct err *err)
 {
+	size_t n;
+
 	recovery_run(host);
+	n = descriptor_store_discard();
+	if (n > 0)
+		log_event(LOG_NOTICE, NULL,
+			  "%zu descriptors that systemd kept are of nothing that is here", n);
 	recovery_remove_strangers(host);
 	return 0;
 }
@@ -274,20 +288,18 @@ static int fill_pool(const struct startup_options *options, struct sandboxd *hos
 static int listen_for_agent(const struct startup_options *options, struct sandboxd *host,
 			    struct err *err)
 {
-	int fd = -1;
-	int n = sd_listen_fds(1);
+	int fd;
+	size_t n = descriptor_store_sockets(&fd);
 
 	if (n > 1)
 		return err_set(err, ERR_INVALID, EINVAL,
-			       "systemd passed %d sockets, and one is expected", n);
-	if (n == 1)
-		fd = SD_LISTEN_FDS_START;
+			       "systemd passed %zu sockets, and one is expected", n);
 	if (n == 1 && (sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 1) <= 0 ||
-		       fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0))
+		       fcntl(fd, F_SETFL, O_NONBLOCK) < 0))
 		return err_set(
 			err, ERR_INVALID, EINVAL,
 			"what systemd passed is no listening SOCK_SEQPACKET socket: ListenSequentialPacket=");
-	if (n <= 0) {
+	if (n == 0) {
 		int r = make_parents(options->socket_path, 0755, err);
 
 		if (r < 0)
@@ -308,9 +320,10 @@ static int confine_self(const struct startup_options *options, struct sandboxd *
 
 static int (*const steps[])(const struct startup_options *options, struct sandboxd *host,
 			    struct err *err) = {
-	load_policy,  probe_kernel, find_agent, open_places,     read_boot_id,
-	set_limits,   find_groups,  start_loop, prepare_devices, prepare_filters,
-	open_monitor, confine_self, recover,    fill_pool,       listen_for_agent,
+	take_descriptors, load_policy,     probe_kernel,    find_agent,
+	open_places,      read_boot_id,    set_limits,      find_groups,
+	start_loop,       prepare_devices, prepare_filters, open_monitor,
+	confine_self,     recover,         fill_pool,       listen_for_agent,
 };
 
 int startup_open(const struct startup_options *options, struct sandboxd *host, struct err *err)

@@ -30,8 +30,11 @@ void attachment_init(struct attachment *attachment, int *input_fd, bool terminal
 		backlog_begin(&attachment->backlog);
 }
 
+/* The daemon keeps a descriptor of it too, for our successor: only this tells the client. */
 void attachment_end(struct attachment *attachment)
 {
+	if (attachment->fd >= 0)
+		(void)shutdown(attachment->fd, SHUT_RDWR);
 	fd_close(&attachment->fd);
 	attachment->output_length = 0;
 	attachment->stalled_since_ms = 0;

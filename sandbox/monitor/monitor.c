@@ -22,6 +22,7 @@
 #include "proto/cleanup.h"
 #include "proto/failpoint.h"
 #include "sandbox/denial.h"
+#include "sandbox/exit_info.h"
 #include "sandbox/monitor/attachment.h"
 #include "sandbox/monitor/group.h"
 #include "sandbox/monitor/log.h"
@@ -30,6 +31,7 @@
 
 #define KILL_PATIENCE_MS 10000 /* until processes that do not end are told of */
 #define EMPTY_RETRY_MS   10    /* between looks at a group that is being killed */
+#define COLLECTED_MS     2000  /* for the daemon to tell of an end that the kernel does not keep */
 #define DAEMON_LOOK_MS   5000  /* between looks whether a daemon can still come for the record */
 #define DENIALS_A_TURN   16    /* answered before the others get their turn */
 #define STREAMS          3     /* stdout, stderr, terminal */
@@ -42,11 +44,14 @@ struct monitor {
 	struct stream streams[STREAMS];
 	struct attachment attachment;
 	struct denial_table denials;
-	bool answers;           /* denials was read */
-	bool ended;             /* the first process was collected */
-	bool told;              /* exited holds, and was recorded */
-	bool done;              /* the daemon has the record */
-	bool held_part;         /* a stream holds an unfinished line */
+	bool answers;     /* denials was read */
+	bool ended;       /* the first process was collected */
+	bool told;        /* exited holds, and was recorded */
+	bool done;        /* the daemon has the record */
+	bool held_part;   /* a stream holds an unfinished line */
+	bool keeps_stdin; /* the daemon was told to */
+	bool exit_seen;   /* the first process has ended; of a successor: is not collected yet */
+	uint64_t exit_seen_ms;
 	uint64_t kill_since_ms; /* 0: nobody asked for it */
 	struct monitor_exited exited;
 	struct log_counters page_counters; /* as they are in the page */
@@ -84,6 +89,31 @@ static void tell_exited(struct monitor *monitor)
 	tell(monitor, MONITOR_EXITED, &message, NULL, 0);
 }
 
+/* What is open by now. */
+static void tell_keep(struct monitor *monitor)
+{
+	const struct monitor_setup *setup = monitor->setup;
+	const int fds[MONITOR_KEEP_COUNT] = {
+		[MONITOR_KEEP_NONE] = -1,
+		[MONITOR_KEEP_STDIN] = setup->stdin_fd,
+		[MONITOR_KEEP_STDOUT] = monitor->streams[0].fd,
+		[MONITOR_KEEP_STDERR] = monitor->streams[1].fd,
+		[MONITOR_KEEP_TERMINAL] = monitor->streams[2].fd,
+		[MONITOR_KEEP_LISTENER] = setup->listener_fd,
+	};
+
+	monitor->keeps_stdin = setup->stdin_fd >= 0;
+	if (!setup->session && setup->control_fd >= 0)
+		(void)monitor_send_keep(setup->control_fd, fds);
+}
+
+/* An input that a client has closed ends only when the daemon's descriptor of it does, too. */
+static void give_up_stdin(struct monitor *monitor)
+{
+	if (monitor->keeps_stdin && monitor->setup->stdin_fd < 0)
+		tell_keep(monitor);
+}
+
 static void tell_started(struct monitor *monitor)
 {
 	struct monitor_message message = { .started = monitor->setup->started };
@@ -102,6 +132,7 @@ static void tell_started(struct monitor *monitor)
 	if (!monitor->setup->session && monitor->setup->control_fd >= 0)
 		(void)monitor_send_streams(monitor->setup->control_fd, monitor->streams[0].fd,
 					   monitor->streams[1].fd, monitor->streams[2].fd);
+	tell_keep(monitor);
 }
 
 static void signal_first(struct monitor *monitor, int number)
@@ -142,6 +173,8 @@ static void take_resize(struct monitor *monitor, const struct monitor_resize *re
 		(void)ioctl(monitor->setup->terminal_fd, TIOCSWINSZ, &size);
 }
 
+static void note_end(struct monitor *monitor, int code, int status);
+
 static void take_message(struct monitor *monitor, const struct monitor_message *message, int *fds,
 			 size_t fd_count)
 {
@@ -162,6 +195,11 @@ static void take_message(struct monitor *monitor, const struct monitor_message *
 		}
 		if (monitor->told) /* too late for more than what was kept */
 			attachment_end(&monitor->attachment);
+		break;
+	case MONITOR_COLLECTED:
+		if (monitor->setup->successor && !monitor->ended)
+			note_end(monitor, message->collected.exit_si_code,
+				 message->collected.exit_si_status);
 		break;
 	case MONITOR_ACK_EXIT:
 		FAILPOINT("monitor.exit.acknowledged");
@@ -319,21 +357,12 @@ static void drain(struct monitor *monitor)
 
 /* ---- the end ---- */
 
-static void collect(struct monitor *monitor)
+static void note_end(struct monitor *monitor, int code, int status)
 {
-	siginfo_t info = { 0 };
-
-	if (waitid(P_PIDFD, (id_t)monitor->setup->child_pidfd, &info, WEXITED | WNOHANG) < 0) {
-		/* Only if somebody else collected our child: the record says that nothing is known. */
-		info.si_code = 0;
-		info.si_status = 0;
-	} else if (info.si_pid == 0) {
-		return;
-	}
-	monitor->ended = true;
 	FAILPOINT("monitor.exit.collected");
-	monitor->exited.exit_si_code = info.si_code;
-	monitor->exited.exit_si_status = info.si_status;
+	monitor->ended = true;
+	monitor->exited.exit_si_code = code;
+	monitor->exited.exit_si_status = status;
 	monitor->exited.finished_wall_ns = clock_ns(CLOCK_REALTIME);
 	monitor->exited.finished_boot_ns = clock_ns(CLOCK_BOOTTIME);
 	if (!monitor->setup->session) {
@@ -341,6 +370,46 @@ static void collect(struct monitor *monitor)
 		if (monitor->exited.killed_processes)
 			kill_all(monitor);
 	}
+}
+
+/* Whoever is its parent collects it: the daemon, which then says so, or init. Until then it is a zombie and
+ * the descriptor readable, which is of no interest; POLLHUP comes all the same. */
+static void look_at_strangers_child(struct monitor *monitor, short revents)
+{
+	int code, status;
+	int r = exit_info_read(monitor->setup->child_pidfd, &code, &status);
+
+	if (r > 0)
+		note_end(monitor, code, status);
+	else if (r == 0 && (revents & POLLHUP))
+		note_end(monitor, 0, 0);
+	else if (!monitor->exit_seen)
+		monitor->exit_seen_ms = now_ms();
+	monitor->exit_seen = true;
+}
+
+/* On a kernel that keeps no status only the daemon can know, and not each daemon does. */
+static void give_up_status(struct monitor *monitor)
+{
+	int code, status;
+
+	if (monitor->exit_seen && !monitor->ended &&
+	    now_ms() - monitor->exit_seen_ms >= COLLECTED_MS &&
+	    exit_info_read(monitor->setup->child_pidfd, &code, &status) < 0)
+		note_end(monitor, 0, 0);
+}
+
+static void collect(struct monitor *monitor, short revents)
+{
+	siginfo_t info = { 0 };
+
+	if (monitor->setup->successor)
+		look_at_strangers_child(monitor, revents);
+	else if (waitid(P_PIDFD, (id_t)monitor->setup->child_pidfd, &info, WEXITED | WNOHANG) < 0)
+		/* Only if somebody else collected our child: the record says that nothing is known. */
+		note_end(monitor, 0, 0);
+	else if (info.si_pid != 0)
+		note_end(monitor, info.si_code, info.si_status);
 }
 
 static void write_exit_record(struct monitor *monitor)
@@ -443,7 +512,8 @@ static void fill_polled(const struct monitor *monitor, struct pollfd polled[stat
 
 	polled[CONTROL] = (struct pollfd){ setup->control_fd, POLLIN, 0 };
 	polled[LISTEN] = (struct pollfd){ setup->listen_fd, POLLIN, 0 };
-	polled[CHILD] = (struct pollfd){ monitor->ended ? -1 : setup->child_pidfd, POLLIN, 0 };
+	polled[CHILD] = (struct pollfd){ monitor->ended ? -1 : setup->child_pidfd,
+					 monitor->exit_seen ? 0 : POLLIN, 0 };
 	polled[LISTENER] = (struct pollfd){ monitor->answers ? setup->listener_fd : -1, POLLIN, 0 };
 	polled[CLIENT] = (struct pollfd){ monitor->attachment.fd,
 					  attachment_events(&monitor->attachment), 0 };
@@ -467,6 +537,8 @@ static int timeout_ms(const struct monitor *monitor)
 
 	if (monitor->held_part)
 		timeout = earlier(timeout, STREAM_PART_MS);
+	if (monitor->exit_seen && !monitor->ended)
+		timeout = earlier(timeout, COLLECTED_MS);
 	if (monitor->ended && !monitor->told)
 		timeout = earlier(timeout, EMPTY_RETRY_MS);
 	else if (waits_for_daemon(monitor))
@@ -500,7 +572,7 @@ static void take_events(struct monitor *monitor, const struct pollfd polled[stat
 	if (polled[LISTEN].revents)
 		take_connection(monitor);
 	if (polled[CHILD].revents)
-		collect(monitor);
+		collect(monitor, polled[CHILD].revents);
 }
 
 static void turn(struct monitor *monitor)
@@ -515,6 +587,8 @@ static void turn(struct monitor *monitor)
 	else if (n == 0 && monitor->held_part)
 		log_parts(monitor);
 	attachment_check_stall(&monitor->attachment);
+	give_up_stdin(monitor);
+	give_up_status(monitor);
 	if (monitor->kill_since_ms && !monitor->ended && !monitor->setup->kill_by_cgroup &&
 	    !monitor->setup->session)
 		group_kill(&monitor->group);
@@ -525,6 +599,28 @@ static void turn(struct monitor *monitor)
 		monitor->done = true;
 	tell_unkillable(monitor);
 	give_up_record(monitor);
+}
+
+/* What the one before us had done is in the page, and in the files. */
+static void succeed(struct monitor *monitor)
+{
+	struct monitor_setup *setup = monitor->setup;
+
+	if (monitor->page) {
+		page_writer_begin(monitor->page, setup->page_fd);
+		monitor->page->monitor_pid = getpid();
+		monitor->log.counters = (struct log_counters){
+			.bytes = monitor->page->log_bytes,
+			.dropped_bytes = monitor->page->log_dropped_bytes,
+			.rotated_bytes = monitor->page->log_rotated_bytes,
+		};
+		page_writer_end(monitor->page, setup->page_fd);
+		monitor->page_counters = monitor->log.counters;
+	}
+	if (setup->attach_fd >= 0)
+		attachment_begin(&monitor->attachment, take_fd(&setup->attach_fd));
+	if (setup->is_collected)
+		note_end(monitor, setup->collected.exit_si_code, setup->collected.exit_si_status);
 }
 
 static void prepare(struct monitor *monitor, struct monitor_setup *setup)
@@ -554,6 +650,9 @@ static void prepare(struct monitor *monitor, struct monitor_setup *setup)
 	attachment_init(&monitor->attachment,
 			setup->terminal ? &monitor->streams[STREAMS - 1].fd : &setup->stdin_fd,
 			setup->terminal);
+	monitor->keeps_stdin = setup->stdin_fd >= 0;
+	if (setup->successor)
+		succeed(monitor);
 }
 
 int monitor_run(struct monitor_setup *setup)

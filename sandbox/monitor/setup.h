@@ -11,22 +11,26 @@
 #include "sandbox/monitor_wire.h"
 
 #define MONITOR_SETUP_FD      3
-#define MONITOR_SETUP_VERSION 2u
+#define MONITOR_SETUP_VERSION 3u
 
 struct monitor_setup {
 	uint32_t version;
-	bool session;        /* an exec session: no log, the page is the container's */
-	bool terminal;       /* terminal_fd carries everything; stdout_fd and stderr_fd are -1 */
+	bool session;  /* an exec session: no log, the page is the container's */
+	bool terminal; /* terminal_fd carries everything; stdout_fd and stderr_fd are -1 */
+	/* The one before us died: the first process is not our child. */
+	bool successor;
+	bool is_collected;   /* and has ended already, as collected says (0: nobody knows how) */
 	bool kill_by_cgroup; /* dirs[MONITOR_FD_UNIFIED] has cgroup.kill */
 
 	int32_t control_fd;  /* of the daemon; -1: gone already */
 	int32_t listen_fd;   /* of MONITOR_SOCKET_NAME; -1 where it could not be made */
-	int32_t child_pidfd; /* whose parent we are */
+	int32_t child_pidfd; /* whose parent we are, unless successor; -1 only where is_collected */
 	int32_t stdin_fd;    /* write end; -1 */
 	int32_t stdout_fd;   /* read ends; -1 */
 	int32_t stderr_fd;
 	int32_t terminal_fd;           /* master; -1 */
 	int32_t listener_fd;           /* of the filter; -1 */
+	int32_t attach_fd;             /* of the client that the one before us had; -1 */
 	int32_t image_fd;              /* of the filter, for its table of errnos; -1 */
 	int32_t page_fd;               /* -1 */
 	int32_t log_dir_fd;            /* -1 */
@@ -34,6 +38,7 @@ struct monitor_setup {
 	int32_t dirs[MONITOR_FDS_MAX]; /* the cgroup, by enum monitor_fd; -1 */
 	int32_t freezer_fd;            /* the group's directory of the v1 freezer; -1 */
 
+	struct monitor_collected collected;
 	uint64_t log_max_file_bytes;
 	uint32_t log_max_files;
 	char socket_name[40];

@@ -6,4 +6,5 @@ unit_test(requests LIBS berth_sandbox WRAP agent_link_reply agent_link_reply_fai
 unit_test(record LIBS berth_sandbox)
 unit_test(departures LIBS berth_sandbox)
 unit_test(reaper LIBS berth_sandbox)
+unit_test(descriptor_store LIBS berth_sandbox)
 unit_test(log LIBS berth_proto)

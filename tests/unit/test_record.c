@@ -90,6 +90,57 @@ static void a_containers_record_reads_back_with_its_profile(void **state)
 	registry_clear(&host.registry);
 }
 
+static void write_text(const char *name, const char *text)
+{
+	cleanup_fd int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+}
+
+/* As the first release wrote them; a daemon after an upgrade finds such. */
+static void records_of_the_first_release_are_read(void **state)
+{
+	struct container_settings settings = { 0 };
+	struct record_container container = { 0 };
+	struct record_workload workload = { 0 };
+	struct err err = { 0 };
+
+	write_text("workload", "[Workload]\nVersion=1\nBootId=0c2f\nWorkload=web-1\nInstance=12\n"
+			       "Band=1\nHostNetwork=no\nHostIds=no\nIdFirst=1342242816\n"
+			       "GroupId=4711\nHostname=web-1\nSysctls=net.ipv4.tcp_syncookies=1\n"
+			       "Volumes=t:tmpfs:4096:7 \"h:host:/srv/with space\"\n");
+	if (record_read_workload(dir, &workload, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_string_equal(workload.boot_id, "0c2f");
+	assert_true(workload.instance == 12 && workload.band == 1 && workload.group_id == 4711 &&
+		    workload.id_first == 1342242816 && workload.sysctls.n == 1);
+	assert_string_equal(workload.volumes.items[1], "h:host:/srv/with space");
+	record_workload_done(&workload);
+	write_text("container", "[Container]\nVersion=1\nBootId=0c2f\nContainer=main\nAttempt=3\n"
+				"GroupId=4712\nFirstPid=99\nCapabilities=1024\nFilterSource=1\n"
+				"Rlimits=7:1024:1024\n");
+	if (record_read_container(dir, dir_fd, &container, &settings, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_true(container.attempt == 3 && container.group_id == 4712 && !settings.tty &&
+		    settings.capabilities == 1024 && settings.n_rlimits == 1 &&
+		    settings.log_max_file_bytes == 10 << 20 && settings.log_max_files == 5);
+	record_container_done(&container);
+}
+
+static void what_a_later_release_adds_to_a_record_is_passed_over(void **state)
+{
+	struct record_workload workload = { 0 };
+	struct err err = { 0 };
+
+	write_text("workload", "[Workload]\nVersion=1\nBootId=b\nWorkload=w\nColour=green\n"
+			       "[Later]\nWorkload=x\n[Workload]\nInstance=9\n");
+	if (record_read_workload(dir, &workload, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_string_equal(workload.workload, "w");
+	assert_int_equal(workload.instance, 9);
+	record_workload_done(&workload);
+}
+
 static void another_version_or_a_damaged_record_is_refused(void **state)
 {
 	struct record_workload record = { .version = RECORD_VERSION + 1,
@@ -105,7 +156,7 @@ static void another_version_or_a_damaged_record_is_refused(void **state)
 	assert_non_null(strstr(err.text, "version 2"));
 	record_workload_done(&back);
 	fd = openat(dir_fd, RECORD_WORKLOAD_NAME, O_WRONLY | O_TRUNC);
-	assert_int_equal(write(fd, "[Workload]\nVersion=1\nInst", 25), 25);
+	assert_int_equal(write(fd, "[Workload]\nVersion=1\nInst", 25), 25); /* cut */
 	fd_close(&fd);
 	assert_true(record_read_workload(dir, &back, &err) < 0);
 }
@@ -117,6 +168,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_workloads_record_reads_back),
 		TEST(a_containers_record_reads_back_with_its_profile),
+		TEST(records_of_the_first_release_are_read),
+		TEST(what_a_later_release_adds_to_a_record_is_passed_over),
 		TEST(another_version_or_a_damaged_record_is_refused),
 	};
 

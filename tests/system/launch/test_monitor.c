@@ -210,6 +210,7 @@ static void a_client_attaches_to_input_and_output(void **state)
 	container.spec.stdin_open = true;
 	container_launch(&container, &harness);
 	container_expect(&container, MONITOR_STARTED);
+	container_expect(&container, MONITOR_KEEP); /* its copy of the input would hold that open */
 	fd = attach(&container);
 	assert_int_equal(send(fd, "\0hello\n", 7, 0), 7);
 	(void)receive(fd, ATTACH_STDOUT, text, sizeof(text), "got hello\n");

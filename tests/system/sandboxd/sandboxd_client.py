@@ -151,7 +151,7 @@ def make_rootfs(path):
 class Daemon:
     """berth-sandboxd of a build directory, with a place and a cgroup of its own."""
 
-    def __init__(self, build, policy="", workloads_end=True, base=None, wrap=(), cgroup=None):
+    def __init__(self, build, policy="", workloads_end=True, base=None, wrap=(), cgroup=None, keeper=False):
         self.build = build
         self.base = base or tempfile.mkdtemp(prefix="berth-sandboxd-", dir="/tmp")
         os.chmod(self.base, 0o755)
@@ -168,6 +168,7 @@ class Daemon:
         self.workloads_end = workloads_end
         self.wrap = list(wrap)
         self.process = None
+        self.keeper = Keeper(self.base) if keeper else None
         os.makedirs(f"{self.base}/run", mode=0o700, exist_ok=True)
         self.mounted = not os.path.ismount(f"{self.base}/run")
         if self.mounted:
@@ -179,7 +180,8 @@ class Daemon:
         ends = self.workloads_end if workloads_end is None else workloads_end
         if os.path.exists(self.socket):
             os.unlink(self.socket)
-        self.process = subprocess.Popen(
+        start = self.keeper.start if self.keeper else subprocess.Popen
+        self.process = start(
             self.wrap + [f"{self.build}/sandbox/berth-sandboxd", f"--config={self.config}",
                          f"--socket={self.socket}", f"--monitor={self.build}/sandbox/monitor/berth-monitor",
                          *(["--stop-workloads-on-exit"] if ends else [])],
@@ -226,11 +228,66 @@ class Daemon:
         if self.process.poll() is not None and self.cgroups():
             self.start(workloads_end=True)  # a test failed while it was dead: workloads live on
         code = self.stop()
+        if self.keeper:
+            self.keeper.close()
         if self.mounted:
             subprocess.run(["umount", "-l", f"{self.base}/run"], check=False)
         if self.own_base:
             shutil.rmtree(self.base, ignore_errors=True)
         return code
+
+
+class Keeper:
+    """What systemd is to a daemon of Type=notify with FileDescriptorStoreMax=: it keeps descriptors over restarts."""
+
+    def __init__(self, place):
+        self.path = os.path.join(place, "notify.sock")
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(self.path)
+        self.kept = []  # (name, descriptor)
+
+    def take(self, until=lambda kept: False, timeout=20):
+        """What was sent by now; or until @until holds of the names kept."""
+        end = time.monotonic() + timeout
+        while not (done := until([name for name, _ in self.kept])) or select.select([self.sock], [], [], 0)[0]:
+            wait = 0 if done else max(0, end - time.monotonic())
+            if not select.select([self.sock], [], [], wait)[0]:
+                if timeout == 0:
+                    return
+                raise TimeoutError(f"kept are {self.kept}")
+            self._take_one()
+
+    def _take_one(self):
+        data, ancillary, _, _ = self.sock.recvmsg(4096, socket.CMSG_SPACE(4 * 64))
+        fds = array.array("i")
+        for _, _, payload in ancillary:
+            fds.frombytes(payload[:len(payload) - len(payload) % 4])
+        said = dict(line.split("=", 1) for line in data.decode().splitlines())
+        if said.get("FDSTORE"):
+            assert said["FDPOLL"] == "0", "systemd would forget a pipe that hung up"
+            self.kept += [(said["FDNAME"], fd) for fd in fds]
+        elif said.get("FDSTOREREMOVE"):
+            close_all([fd for name, fd in self.kept if name == said["FDNAME"]])
+            self.kept = [(name, fd) for name, fd in self.kept if name != said["FDNAME"]]
+
+    def start(self, argv, **options):
+        """A process that is passed what is kept, the newest first, as systemd does."""
+        self.take(timeout=0)
+        kept = list(reversed(self.kept))
+        code = "import os, sys; n = len(sys.argv[1].split(',')) if sys.argv[1] else 0; " \
+               "high = [os.dup2(int(fd), 900 + i) for i, fd in enumerate(sys.argv[1].split(',')) if fd]; " \
+               "[os.dup2(fd, 3 + i, inheritable=True) for i, fd in enumerate(high)]; " \
+               "os.closerange(3 + n, 1000); " \
+               "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(n)); os.execv(sys.argv[2], sys.argv[2:])"
+        return subprocess.Popen(
+            [sys.executable, "-c", code, ",".join(str(fd) for _, fd in kept), *argv],
+            pass_fds=[fd for _, fd in kept], env={**os.environ, "NOTIFY_SOCKET": self.path,
+                                                  "LISTEN_FDNAMES": ":".join(name for name, _ in kept)}, **options)
+
+    def close(self):
+        close_all([fd for _, fd in self.kept])
+        self.kept = []
+        self.sock.close()
 
 
 def _cgroup_mounts():

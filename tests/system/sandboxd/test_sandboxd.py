@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -42,9 +43,10 @@ def mounts_of(daemon):
 
 class Story(unittest.TestCase):
     policy = ""
+    options = {}
 
     def setUp(self):
-        self.daemon = Daemon(BUILD, self.policy)
+        self.daemon = Daemon(BUILD, self.policy, **self.options)
         self.addCleanup(self.daemon.cleanup)
         self.client = self.daemon.connect()
 
@@ -285,7 +287,7 @@ class Life(Story):
             self.client.ask("inventory")
 
 
-class Deaths(Story):
+class Mortal(Story):
     def restart(self):
         self.daemon.kill()
         self.daemon.start()
@@ -303,6 +305,60 @@ class Deaths(Story):
         known = self.client.ask("inventory").inventory.workloads
         return {c.container: c for w in known for c in w.containers}
 
+    def hold_monitors(self):
+        frozen = next((f"{top}/monitors/cgroup.freeze" for top in self.daemon.tops()
+                       if os.path.exists(f"{top}/monitors/cgroup.freeze")), None)
+        if not frozen:
+            self.skipTest("needs cgroup2, to hold monitors where they are")
+        write(frozen, "1")
+        return frozen
+
+    def lose_monitor(self, pid):
+        os.kill(parent_of(pid), signal.SIGKILL)
+        while parent_of(pid) != self.daemon.process.pid:
+            os.sched_yield()
+
+    def wait_successor(self, pid, after=0):
+        """Until the container with this first process has a monitor that is not its parent: its number."""
+        end = time.monotonic() + 20
+        while True:
+            title = "berth-monitor: w-1/main"
+            found = [int(p) for p in os.listdir("/proc") if p.isdigit() and title_of(p) == title
+                     and self.serves(int(p)) and int(p) not in (after, parent_of(pid))]
+            if found:
+                self.assertEqual(len(found), 1)
+                return found[0]
+            self.assertLess(time.monotonic(), end, "nobody took the place of the monitor:\n" + self.daemon.log())
+            select.select([], [], [], 0.005)
+
+    def serves(self, monitor):
+        try:
+            return self.daemon.base in os.readlink(f"/proc/{monitor}/fd/{self.run_fd(monitor)}")
+        except OSError:
+            return False
+
+    def run_fd(self, monitor):
+        for fd in os.listdir(f"/proc/{monitor}/fd"):
+            if os.readlink(f"/proc/{monitor}/fd/{fd}").startswith(self.daemon.base + "/run/"):
+                return fd
+        return "none"
+
+    def keep(self, until):
+        """Where there is a descriptor store, until it has done what it was told."""
+        if self.daemon.keeper:
+            self.daemon.keeper.take(until)
+
+    @staticmethod
+    def until_said(client, words):
+        said = b""
+        while words not in said:
+            packet = client.recv(70000)
+            assert packet, f"the attachment ended after {said}"
+            said += packet[1:]
+        return said
+
+
+class Deaths(Mortal):
     def test_a_workload_outlives_the_daemon(self):
         self.create(hostname="kept", volumes=[pb.Volume(name="t", tmpfs_bytes=1 << 20)])
         pid = self.launch_until_term(9, "echo 1 > /data/x", mounts=[pb.Mount(volume="t", target="/data")]).pid
@@ -335,14 +391,6 @@ class Deaths(Story):
             exited = known.exited
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 37))
 
-    def hold_monitors(self):
-        frozen = next((f"{top}/monitors/cgroup.freeze" for top in self.daemon.tops()
-                       if os.path.exists(f"{top}/monitors/cgroup.freeze")), None)
-        if not frozen:
-            self.skipTest("needs cgroup2, to hold monitors where they are")
-        write(frozen, "1")
-        return frozen
-
     def test_a_monitor_that_dies_before_it_is_heard_again_loses_no_workload(self):
         self.create()
         pid = self.launch_until_term(44).pid
@@ -350,7 +398,7 @@ class Deaths(Story):
         self.restart()
         os.kill(parent_of(pid), signal.SIGKILL)
         write(frozen, "0")
-        self.wait_monitors(0)
+        self.wait_successor(pid)
         self.assertEqual(self.state()["main"].state, RUNNING)
         os.kill(pid, signal.SIGTERM)
         exited = self.client.wait_fact("exited", fail_on=("start_failed",))
@@ -435,12 +483,7 @@ class Deaths(Story):
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 41))
         self.client.ask("remove_workload", workload="w-1", instance=1)
 
-    def lose_monitor(self, pid):
-        os.kill(parent_of(pid), signal.SIGKILL)
-        while parent_of(pid) != self.daemon.process.pid:
-            os.sched_yield()
-
-    def test_a_workload_can_write_on_without_its_monitor(self):
+    def test_a_workload_writes_on_to_its_log_without_its_monitor(self):
         self.create()
         # A SIGPIPE would end it with 141; 200,000 bytes are more than the pipe takes unread.
         loud = "i=0; while [ $i -lt 20000 ]; do echo 123456789; i=$((i+1)); done; exit 6"
@@ -451,7 +494,68 @@ class Deaths(Story):
         self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
         exited = self.client.wait_fact("exited")
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 6))
-        self.assertEqual(exited.log_dropped_bytes, 200000)
+        self.assertEqual((exited.log_bytes, exited.log_dropped_bytes), (2 + 20000 * 9, 0))
+        self.assertEqual(self.log_of().count("stdout F 123456789\n"), 20000)
+
+    def test_the_next_monitor_does_all_that_the_first_did(self):
+        self.create()
+        script = "trap 'exit 17' TERM; while read word; do mount -t tmpfs x /tmp 2>&1; echo got $word; done; exit 3"
+        pid = self.launch(["/bin/sh", "-c", script], stdin=True).pid
+        self.lose_monitor(pid)
+        self.wait_successor(pid)
+        self.client.ask("attach", ref=ref("w-1", "main"))
+        client = socket.socket(fileno=self.client.reply_fds[0])
+        self.addCleanup(client.close)
+        client.settimeout(20)
+        client.send(b"\0one\n")
+        self.assertIn(b"permission denied", self.until_said(client, b"got one\n"))
+        os.kill(self.wait_successor(pid), signal.SIGKILL)  # the client stays attached, to the next one
+        client.send(b"\0two\n")
+        self.until_said(client, b"got two\n")
+        self.assertEqual(self.client.wait_fact("denied").call.program.rpartition("/")[2], "busybox")
+        client.send(b"\1")  # the input ends, though the daemon has a descriptor of it as well
+        self.keep(lambda names: not any(name.endswith(".stdin") for name in names))
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 3))
+        self.assertEqual([call.times for call in exited.denied], [2])
+        self.assertIn("stdout F got two\n", self.log_of())
+        self.assertEqual(client.recv(100), b"")
+
+    def test_monitors_that_die_again_and_again_are_done_without(self):
+        self.create()
+        pid = self.launch_until_term(7).pid
+        self.lose_monitor(pid)
+        last = 0
+        for _ in range(5):
+            last = self.wait_successor(pid, last)
+            os.kill(last, signal.SIGKILL)
+        self.daemon.wait_log("goes on without one")
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
+        exited = self.client.wait_fact("exited")
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 7))
+
+    def test_both_dead_the_pipes_are_found_again(self):
+        self.create()
+        pid = self.launch_until_term(45).pid
+        monitor = parent_of(pid)
+        self.daemon.kill()
+        os.kill(monitor, signal.SIGKILL)
+        while parent_of(pid) == monitor:
+            os.sched_yield()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.assertEqual(self.state()["main"].state, RUNNING)
+        self.wait_successor(pid)
+        self.client.ask("exec", ref=ref("w-1", "main"), session=3, command=["/bin/sh", "-c", "echo late > /proc/1/fd/1"])
+        close_all(self.client.reply_fds)
+        self.client.wait_fact("exec_exited", fail_on=("exec_failed",))
+        os.kill(pid, signal.SIGTERM)
+        exited = self.client.wait_fact("exited")
+        if exited.exit_si_code == 0:  # a kernel before 6.15
+            self.assertIn("monitor-lost", exited.unknown_reason)
+        else:
+            self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 45))
+        self.assertIn("stdout F late\n", self.log_of())
 
     def test_without_a_monitor_what_cannot_be_killed_is_told_too(self):
         freezer = self.free_freezer()
@@ -506,6 +610,95 @@ class Deaths(Story):
         self.refused(DENIED, "create_workload", workload="w-ids", instance=1, band=2, host_ids=True)
 
 
+class Kept(Mortal):
+    """With a descriptor store, as under systemd: the deaths of both at once."""
+    options = {"keeper": True}
+
+    def kill_both(self, pid):
+        self.keep(lambda names: names)
+        monitor = parent_of(pid)
+        self.assertGreater(monitor, 1)
+        for victim in (self.daemon.kill, lambda: os.kill(monitor, signal.SIGKILL)):
+            victim()
+        while parent_of(pid) == monitor:
+            os.sched_yield()
+
+    def back(self):
+        self.daemon.start()
+        self.client = self.daemon.connect()
+
+    def test_what_is_said_while_both_are_dead_is_logged(self):
+        self.create()
+        loud = "trap 'echo dying; echo words >&2; mount -t tmpfs x /tmp; exit 46' TERM"
+        pid = self.launch(["/bin/sh", "-c", f"{loud}; echo up; while :; do sleep 1 & wait $!; done"]).pid
+        while " stdout F up\n" not in self.log_of():
+            select.select([], [], [], 0.005)
+        self.kill_both(pid)
+        watch = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        # Its denied call waits for somebody who answers; a daemon without the listener would mean ENOSYS.
+        self.assertFalse(select.select([watch], [], [], 0.3)[0])
+        self.back()
+        self.assertTrue(select.select([watch], [], [], 20)[0])
+        os.close(watch)
+        known = self.state()["main"]
+        exited = self.client.wait_fact("exited") if known.state == RUNNING else known.exited
+        if exited.exit_si_code:  # else a kernel before 6.15
+            self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 46))
+        self.assertEqual([call.times for call in exited.denied], [1])
+        for line in ("stdout F dying\n", "stderr F words\n", "denied"):
+            self.assertIn(line, self.log_of())
+        self.keep(lambda names: not names)
+
+    def test_an_exit_while_both_are_dead_is_told_exactly(self):
+        for code in (1, 37, 255):
+            self.client.ask("create_workload", workload="w-1", instance=1, band=2)
+            pid = self.launch_until_term(code).pid
+            self.kill_both(pid)
+            watch = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGTERM)
+            self.assertTrue(select.select([watch], [], [], 20)[0])
+            os.close(watch)
+            self.back()
+            known = self.state()["main"]
+            exited = self.client.wait_fact("exited") if known.state == RUNNING else known.exited
+            if exited.exit_si_code == 0:  # a kernel before 6.15
+                self.assertIn("monitor-lost", exited.unknown_reason)
+            else:
+                self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, code))
+            self.client.ask("remove_workload", workload="w-1", instance=1, remove_logs=True)
+            self.keep(lambda names: not names)
+            self.client.facts = []
+
+    def test_an_open_input_and_a_terminal_outlive_both(self):
+        self.create()
+        script = "while read word; do echo got $word; done; exit 3"
+        for name, tty in (("pipe", False), ("tty", True)):
+            pid = self.launch(["/bin/sh", "-c", script], name, stdin=True, tty=tty).pid
+            last = "keep.w-1.1.tty.1" if tty else "keep.w-1.1.pipe.1.stdin"
+            self.keep(lambda names, last=last: last in names)
+            self.kill_both(pid)
+            self.back()
+            self.client.ask("attach", ref=ref("w-1", name))
+            client = socket.socket(fileno=self.client.reply_fds[0])
+            client.settimeout(20)
+            client.send(b"\0one\n")
+            self.until_said(client, b"got one")
+            client.send(b"\1")
+            self.keep(lambda names: not any(name.endswith("pipe.1.stdin") for name in names))
+            exited = self.client.wait_fact("exited", lambda fact: fact.ref.container == name)
+            self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 3))
+            client.close()
+        self.keep(lambda names: not names)
+
+    def test_what_is_kept_of_nobody_is_let_go(self):
+        self.daemon.kill()
+        self.daemon.keeper.kept.append(("keep.w-9.1.main.1", os.open("/dev/null", os.O_RDONLY)))
+        self.back()
+        self.keep(lambda names: not names)
+        self.assertIn("1 descriptors that systemd kept are of nothing", self.daemon.log())
+
+
 def write(path, text):
     with open(path, "w") as file:
         file.write(text)
@@ -522,6 +715,13 @@ def thaw_and_remove(held):
 def name_of(pid):
     try:
         return open(f"/proc/{pid}/comm").read()
+    except OSError:
+        return ""
+
+
+def title_of(pid):
+    try:
+        return open(f"/proc/{pid}/cmdline").read().rstrip("\0")
     except OSError:
         return ""
 
