@@ -315,9 +315,11 @@ static void close_record(struct container *container)
 			listener->last_samples(listener->userdata, &ref, &record->arena,
 					       record->message);
 	}
-	workload_event(workload, container, message ? message->reason : REASON(HOST_FAILURE),
-		       message, "%s %s %s", container_role_name(container), container->spec->name,
-		       message ? message->sentence : "ended");
+	if (!workload->refused) /* or nothing was launched that could end */
+		workload_event(workload, container,
+			       message ? message->reason : REASON(HOST_FAILURE), message,
+			       "%s %s %s", container_role_name(container), container->spec->name,
+			       message ? message->sentence : "ended");
 	if (!container->failed && message && listener && listener->container_ended)
 		listener->container_ended(listener->userdata, &ref, message);
 	sessions_container_ended(container);

@@ -86,14 +86,26 @@ void engine_accept_when_durable(struct engine *engine, struct engine_waiter *wai
 	engine->store->ops->put_barrier(engine->store, &done);
 }
 
+/* Nothing of a launch that is refused is left, as far as this host can see to that. */
+static bool is_taken_back(const struct workload *workload)
+{
+	return workload->buried || !workload->engine->link_up ||
+	       (workload->is_replacement && workload_is_ended(workload));
+}
+
 /* Whether what @waiter waits for is so; or can no longer become so: then *ret_reason says why. */
 static bool is_due(const struct workload *workload, const struct engine_waiter *waiter,
 		   const char **ret_reason)
 {
-	/* An end is told when its record is durable. */
+	/* What is told is durable, or cannot be made so. */
 	bool ended = workload_is_ended(workload) && workload->life_answered;
 
 	*ret_reason = NULL;
+	if (workload->refused && workload->generation == waiter->generation &&
+	    (waiter->until == UNTIL_SETTLED || waiter->until == UNTIL_DURABLE)) {
+		*ret_reason = FAULT_STORE_FAILED;
+		return is_taken_back(workload);
+	}
 	switch (waiter->until) {
 	case UNTIL_SETTLED:
 		if (waiter->generation < workload->generation) {
@@ -109,8 +121,9 @@ static bool is_due(const struct workload *workload, const struct engine_waiter *
 			*ret_reason = FAULT_SUPERSEDED;
 			return true;
 		}
-		return ended || workload->state == STATE(RUNNING) ||
-		       workload->state == STATE(BACKOFF) || workload->state == STATE(STUCK);
+		return workload->life_answered &&
+		       (ended || workload->state == STATE(RUNNING) ||
+			workload->state == STATE(BACKOFF) || workload->state == STATE(STUCK));
 	case UNTIL_DURABLE:
 		return (workload->intent_answered && workload->life_answered) || ended ||
 		       workload->generation > waiter->generation;
@@ -120,7 +133,7 @@ static bool is_due(const struct workload *workload, const struct engine_waiter *
 	case UNTIL_GONE:
 		if (workload->state == STATE(STUCK))
 			*ret_reason = FAULT_STUCK;
-		return workload->state == STATE(STUCK) || workload->slot == UINT32_MAX ||
+		return workload->state == STATE(STUCK) || workload->buried ||
 		       workload->generation > waiter->generation;
 	default:
 		return false;
@@ -130,6 +143,7 @@ static bool is_due(const struct workload *workload, const struct engine_waiter *
 static void answer_due(struct workload *workload, struct engine_waiter *waiter, const char *reason)
 {
 	cleanup_fault struct engine_fault fault;
+	const char *failure = workload->engine->store->failure;
 	struct err err = { 0 };
 	int r;
 
@@ -143,6 +157,11 @@ static void answer_due(struct workload *workload, struct engine_waiter *waiter, 
 		r = err_set(&err, ERR_PRECONDITION, EBUSY,
 			    "the processes of workload %s cannot be killed: %s", workload->id,
 			    workload->sentence);
+	else if (strcmp(reason, FAULT_STORE_FAILED) == 0)
+		r = err_set(&err, ERR_UNAVAILABLE, EIO,
+			    "workload %s is not launched: what was asked could not be kept: %.300s",
+			    workload->id,
+			    failure[0] ? failure : "the agent's store failed meanwhile");
 	else
 		r = err_set(&err, ERR_CANCELLED, ECANCELED,
 			    "a later command took the place of generation %llu of workload %s",
@@ -183,11 +202,21 @@ void engine_enter(struct engine *engine)
 	engine->depth++;
 }
 
+static struct workload *first_buried(const struct engine *engine)
+{
+	struct workload *workload;
+
+	TAILQ_FOREACH(workload, &engine->gone, gone_link)
+	if (workload->buried)
+		return workload;
+	return NULL;
+}
+
 static void free_gone(struct engine *engine)
 {
 	struct workload *workload;
 
-	while ((workload = TAILQ_FIRST(&engine->gone))) {
+	while ((workload = first_buried(engine))) {
 		TAILQ_REMOVE(&engine->gone, workload, gone_link);
 		answer_waiters(workload);
 		workload_free(workload);
@@ -216,7 +245,7 @@ void engine_leave(struct engine *engine)
 	free_gone(engine);
 	events_tell(&engine->events);
 	/* Those callbacks may have touched more. */
-	if (!TAILQ_EMPTY(&engine->touched) || !TAILQ_EMPTY(&engine->gone)) {
+	if (!TAILQ_EMPTY(&engine->touched) || first_buried(engine)) {
 		engine_leave(engine);
 		return;
 	}
@@ -477,12 +506,18 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 
 void engine_free(struct engine *engine)
 {
+	struct workload *workload;
+
 	if (!engine)
 		return;
 	if (engine->link->listener == &engine->link_listener)
 		engine->link->listener = NULL;
 	for (size_t i = 0; i < engine->n_workloads; i++)
 		workload_free(engine->by_id[i]);
+	while ((workload = TAILQ_FIRST(&engine->gone))) {
+		TAILQ_REMOVE(&engine->gone, workload, gone_link);
+		workload_free(workload);
+	}
 	while (!LIST_EMPTY(&engine->operations))
 		operation_free(LIST_FIRST(&engine->operations));
 	inventory_forget_strays(engine);

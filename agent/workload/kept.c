@@ -100,6 +100,7 @@ static int fill_life(const struct workload *workload, struct arena *arena,
 	life->no_restart = workload->no_restart;
 	life->killed = workload->killed;
 	life->delete_when_ended = workload->delete_when_ended;
+	life->refused = workload->refused;
 	if (workload->grace_override_ms >= 0) {
 		life->_grace_override_ms_case =
 			BERTH__AGENT__V1__LIFE___GRACE_OVERRIDE_MS_GRACE_OVERRIDE_MS;
@@ -155,8 +156,8 @@ void workload_keep(struct workload *workload)
 	size_t n;
 
 	arena_init(&arena, LIFE_ARENA_BYTES);
-	/* What is deleted has its tombstone. */
-	if (workload->slot == UINT32_MAX || (workload->removing && !workload->successor) ||
+	/* What is deleted has its tombstone; of what is taken back nothing is to stay. */
+	if (workload->slot == UINT32_MAX || (workload->refused && !workload->is_replacement) ||
 	    fill_life(workload, &arena, &life) < 0)
 		return;
 	n = berth__agent__v1__life__get_packed_size(&life);
@@ -224,7 +225,7 @@ void engine_keep_all(struct engine *engine)
 	for (size_t i = 0; i < engine->n_workloads; i++) {
 		struct workload *workload = engine->by_id[i];
 
-		if (workload->removing && !workload->successor)
+		if (workload->refused && !workload->is_replacement)
 			continue;
 		workload_put_intent(workload, workload->no_restart);
 		workload_keep(workload);
@@ -410,6 +411,8 @@ static void load_state(struct workload *workload, const Berth__Agent__V1__Life *
 		workload->scheduler = strdup(status->scheduler);
 	workload->killed = life->killed;
 	workload->delete_when_ended = life->delete_when_ended;
+	workload->refused = life->refused;
+	workload->is_replacement = life->refused;
 	if (life->_grace_override_ms_case)
 		workload->grace_override_ms = (int64_t)life->grace_override_ms;
 }

@@ -33,6 +33,18 @@ static int refuse_store(const struct engine *engine, struct engine_fault *fault,
 		       engine->store->failure);
 }
 
+/* The same launch again, whose intent could not be kept: begin it, once nothing of it is left. */
+static int compare_refused(const struct workload *workload, struct engine_fault *fault,
+			   struct err *err)
+{
+	if (workload->is_replacement && workload_is_ended(workload))
+		return 0;
+	fault->reason = FAULT_STORE_FAILED;
+	return err_set(err, ERR_UNAVAILABLE, EBUSY,
+		       "workload %s could not be kept, and what was begun of it is being removed",
+		       workload->id);
+}
+
 /* Against what is known of the id: its last generation, and the spec that it had. */
 static int compare(struct engine *engine, uint64_t generation, struct launch_plan *plan,
 		   struct engine_fault *fault, struct err *err)
@@ -55,6 +67,8 @@ static int compare(struct engine *engine, uint64_t generation, struct launch_pla
 		highest = workload->successor->generation;
 	if (generation < highest)
 		return fence_stale_generation(id, generation, highest, fault, err);
+	if (workload->refused && !workload->successor && generation == highest)
+		return compare_refused(workload, fault, err);
 	if (generation > highest) {
 		if (generation <= workload->stopped_generation)
 			return fence_stale_generation(id, generation, workload->stopped_generation,

@@ -123,6 +123,8 @@ struct workload {
 	uint32_t tries;       /* since it last ran long enough */
 	bool created;         /* berth-sandboxd has it, or was asked to make it */
 	bool durable;         /* the intent is */
+	bool refused;         /* the intent could not be kept: nothing of it is to stay */
+	bool is_replacement;  /* it took an earlier life's place */
 	bool intent_answered; /* the last one is durable, or cannot be */
 	/* The last life that was put, and whether it was answered. */
 	uint8_t *kept;
@@ -144,6 +146,8 @@ struct workload {
 	bool delete_when_ended;
 	uint64_t inventory_round; /* the last one that had it */
 	bool removing;            /* ended; berth-sandboxd was asked to remove all */
+	uint64_t bury_ticket;     /* of its tombstone */
+	bool buried; /* that is durable, or cannot be: waiters may hear that it is gone */
 
 	struct timer backoff;
 	struct timer disconnect; /* while @lease */

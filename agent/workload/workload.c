@@ -246,6 +246,21 @@ static void open_gates(struct workload *workload)
 	}
 }
 
+/* Nothing of it has run. What was begun goes again; of what it replaced only the record is left, and the
+ * command may be given once more. */
+static void refuse(struct workload *workload, const struct err *err)
+{
+	workload->refused = true;
+	workload->no_restart = true;
+	workload->grace_override_ms = 0;
+	workload->delete_when_ended = !workload->is_replacement;
+	if (!workload_is_ended(workload))
+		workload_end(workload, REASON(HOST_FAILURE),
+			     "not launched, it could not be kept: %s", err->text);
+	else if (workload->delete_when_ended)
+		workload_remove(workload);
+}
+
 static void on_intent_stored(void *userdata, uint64_t ticket, const struct err *err)
 {
 	struct engine *engine = userdata;
@@ -262,11 +277,8 @@ static void on_intent_stored(void *userdata, uint64_t ticket, const struct err *
 		workload->durable = true;
 		open_gates(workload);
 		FAILPOINT("berthd.launch.gates-open");
-	} else if (!workload->no_restart) {
-		workload->no_restart = true;
-		workload->grace_override_ms = 0;
-		workload_end(workload, REASON(HOST_FAILURE), "the intent could not be stored: %s",
-			     err->text);
+	} else if (!workload->durable && !workload->no_restart) {
+		refuse(workload, err);
 	}
 	engine_leave(engine);
 }
@@ -283,7 +295,8 @@ void workload_put_intent(struct workload *workload, bool stop)
 				       .instance = workload->instance,
 				       .generation = workload->generation,
 				       .epoch = workload->epoch,
-				       .stop = stop };
+				       .stop = stop,
+				       .is_new = !workload->durable && !stop };
 	cleanup_free uint8_t *bytes = spec_pack(workload->spec->message, &intent.spec_bytes);
 	const struct err no_memory = { .kind = ERR_INTERNAL, .text = "out of memory" };
 
@@ -547,6 +560,8 @@ void workload_succeed(struct workload *workload)
 	workload->tries = 0;
 	workload->host_id_first = 0;
 	workload->durable = false;
+	workload->refused = false;
+	workload->is_replacement = true;
 	workload->no_restart = false;
 	workload->killed = false;
 	workload->delete_when_ended = false;
@@ -560,13 +575,9 @@ void workload_succeed(struct workload *workload)
 	workload_begin(workload);
 }
 
-static void on_tombstone(void *userdata, uint64_t ticket, const struct err *err)
-{
-}
-
 void workload_bury(struct engine *engine, const char *id, uint64_t generation)
 {
-	const struct store_done done = { .call = on_tombstone };
+	const struct store_done done = { 0 };
 
 	/* Without memory the fence of one id is lost, which is less than not answering. */
 	(void)fence_bury(&engine->fence, id, generation);
@@ -577,6 +588,34 @@ static uint64_t highest_generation(const struct workload *workload)
 {
 	return workload->generation > workload->stopped_generation ? workload->generation
 								   : workload->stopped_generation;
+}
+
+static void on_buried(void *userdata, uint64_t ticket, const struct err *err)
+{
+	struct engine *engine = userdata;
+	struct workload *workload;
+
+	FAILPOINT("berthd.delete.buried");
+	engine_enter(engine);
+	TAILQ_FOREACH(workload, &engine->gone, gone_link)
+	if (workload->bury_ticket == ticket)
+		workload->buried = true; /* its waiters are answered in engine_leave() */
+	engine_leave(engine);
+}
+
+/* With the event that says so, in one transaction. A generation that was never kept bars nothing. */
+static void bury(struct workload *workload)
+{
+	struct engine *engine = workload->engine;
+	uint64_t generation = workload->refused ? 0 : highest_generation(workload);
+	const struct store_done done = { .call = on_buried,
+					 .userdata = engine,
+					 .ticket = ++engine->last_serial };
+
+	workload->bury_ticket = done.ticket;
+	if (generation)
+		(void)fence_bury(&engine->fence, workload->id, generation);
+	engine->store->ops->put_tombstone(engine->store, workload->id, generation, &done);
 }
 
 static void gone(struct workload *workload)
@@ -591,9 +630,9 @@ static void gone(struct workload *workload)
 	}
 	workload_event(workload, NULL, REASON(DELETED), NULL, "deleted");
 	tell_life_over(workload);
-	workload_bury(engine, workload->id, highest_generation(workload));
-	FAILPOINT("berthd.delete.told");
 	engine_drop_workload(engine, workload);
+	FAILPOINT("berthd.delete.told");
+	bury(workload);
 }
 
 static void on_removed(void *userdata, const struct sandboxlink_call *call,
@@ -622,9 +661,6 @@ void workload_remove(struct workload *workload)
 		return;
 	FAILPOINT("berthd.delete.begin");
 	workload->removing = true;
-	if (!workload->successor)
-		workload_bury(engine, workload->id, highest_generation(workload));
-	FAILPOINT("berthd.delete.buried");
 	release_workload(engine, workload->id, workload->instance, true, &call);
 }
 

@@ -5,6 +5,7 @@ unit_test(engine_random LIBS berth_engine SOURCES sandbox_player.c played_store.
 unit_test(sandboxlink LIBS berth_sandboxlink)
 unit_test(engine_durable LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(engine_records LIBS berth_engine SOURCES sandbox_player.c played_store.c)
+unit_test(engine_refused LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(golden LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 target_compile_definitions(test_golden PRIVATE
 	GOLDEN_STORES="${CMAKE_CURRENT_SOURCE_DIR}/stores")

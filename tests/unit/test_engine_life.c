@@ -55,23 +55,6 @@ static void the_gate_opens_when_the_intent_is_durable(void **state)
 	(void)player_expect(player, VERB(OPEN_GATE));
 }
 
-static void an_intent_that_cannot_be_stored_ends_the_workload_before_it_runs(void **state)
-{
-	struct player *player = *state;
-	const struct err err = { .kind = ERR_INTERNAL, .text = "disk full" };
-	struct outcome launch;
-
-	player->store.intents_wait = true;
-	player_launch(player, player_spec(player, "web"), 1, 1, &launch);
-	player_skip(player);
-	played_store_commit(&player->store, &err);
-	(void)player_expect(player, VERB(KILL));
-	player_start_failed(player, "web", "main", ERR_CANCELLED, "killed at its gate");
-	assert_int_equal(launch.state, STATE(EXITED));
-	assert_int_equal(launch.why, REASON(HOST_FAILURE));
-	assert_non_null(strstr(launch.sentence, "disk full"));
-}
-
 static void init_containers_run_one_by_one_then_sidecars_then_mains(void **state)
 {
 	struct player *player = *state;
@@ -396,7 +379,6 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(a_launch_sends_create_and_launch_without_waiting),
 		T(the_gate_opens_when_the_intent_is_durable),
-		T(an_intent_that_cannot_be_stored_ends_the_workload_before_it_runs),
 		T(init_containers_run_one_by_one_then_sidecars_then_mains),
 		T(a_failed_init_container_ends_the_workload),
 		T(a_program_that_cannot_start_is_a_record_and_leaves_nothing),
