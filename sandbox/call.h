@@ -34,4 +34,6 @@ call_handler call_create_workload, call_remove_workload, call_freeze;    /* requ
 call_handler call_launch;                                                /* requests_launch.c */
 call_handler call_open_gate, call_signal, call_kill, call_update_limits; /* requests_container.c */
 call_handler call_attach, call_remove_container;                         /* requests_container.c */
+call_handler call_watch_pressure, call_limit_workloads;                  /* requests_pressure.c */
+call_handler call_reclaim, call_squeeze;                                 /* requests_pressure.c */
 call_handler call_exec;                                                  /* requests_exec.c */

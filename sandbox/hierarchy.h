@@ -132,6 +132,23 @@ DEFINE_CLEANUP(struct hierarchy *, hierarchy_free)
  */
 int hierarchy_remove_if_empty(const struct hierarchy *hierarchy, struct err *err);
 
+/* The directory <base>/workloads in the hierarchy of the memory controller, a new descriptor; -errno. */
+int hierarchy_open_workloads(const struct hierarchy *hierarchy);
+
+enum hierarchy_pressure { HIERARCHY_PRESSURE_WORKLOADS, HIERARCHY_PRESSURE_HOST };
+
+/*
+ * A new descriptor that polls with POLLPRI when some tasks, of the workloads or of the whole host, waited
+ * for memory for *@stall_us within *@window_us, and that is read for the averages (PSI). Both are changed
+ * to what the kernel took: without CAP_SYS_RESOURCE the same share of a multiple of 2 s. -errno where the
+ * kernel has no PSI, or no cgroup2 for that of the workloads.
+ */
+int hierarchy_watch_pressure(const struct hierarchy *hierarchy, enum hierarchy_pressure which,
+			     uint64_t *stall_us, uint64_t *window_us);
+
+/* Whether what is in the group @dir_fd of the memory controller fits below @limit: 0, or ERR_PRECONDITION. */
+int hierarchy_check_workloads_fit(int dir_fd, bool v2, uint64_t limit, struct err *err);
+
 /*
  * The directory <base>/monitors in cgroup2, for clone3(CLONE_INTO_CGROUP): a new descriptor that is
  * the caller's, close-on-exec. -EOPNOTSUPP in legacy, where monitors stay in the group of their parent.

@@ -28,6 +28,8 @@ static const struct file_feature {
 } file_features[] = {
 	{ "cgroup.memory.high", CONTROLLER_MEMORY, "memory.high", NULL,
 	  "memory_high_bytes is refused: throttling before the limit is a matter of cgroup v2" },
+	{ "cgroup.memory.reclaim", CONTROLLER_MEMORY, "memory.reclaim", "memory.force_empty",
+	  "a host that is short of memory takes none back from a workload before it squeezes it (Linux 5.19 has it)" },
 	{ "cgroup.memory.low", CONTROLLER_MEMORY, "memory.low", NULL,
 	  "memory_low_bytes is refused: v1's soft limit does not protect" },
 	{ "cgroup.memory.swap", CONTROLLER_MEMORY, "memory.swap.max", "memory.memsw.limit_in_bytes",

@@ -55,6 +55,10 @@ static const struct verb {
 	  call_remove_container },
 	{ VERB(REMOVE_WORKLOAD), "RemoveWorkload", TARGET_WORKLOAD_OR_GONE, 0, false,
 	  call_remove_workload },
+	{ VERB(WATCH_PRESSURE), "WatchPressure", TARGET_HOST, 0, false, call_watch_pressure },
+	{ VERB(RECLAIM), "Reclaim", TARGET_WORKLOAD, 0, false, call_reclaim },
+	{ VERB(SQUEEZE), "Squeeze", TARGET_WORKLOAD, 0, false, call_squeeze },
+	{ VERB(LIMIT_WORKLOADS), "LimitWorkloads", TARGET_HOST, 0, false, call_limit_workloads },
 };
 
 static const struct verb *find_verb(Berth__Sandbox__V1__Request__VerbCase number)
@@ -88,6 +92,12 @@ static struct names names_of(const Berth__Sandbox__V1__Request *request)
 				       request->create_workload->instance, "", 0 };
 	case VERB(FREEZE):
 		return (struct names){ request->freeze->workload, request->freeze->instance, "",
+				       0 };
+	case VERB(RECLAIM):
+		return (struct names){ request->reclaim->workload, request->reclaim->instance, "",
+				       0 };
+	case VERB(SQUEEZE):
+		return (struct names){ request->squeeze->workload, request->squeeze->instance, "",
 				       0 };
 	case VERB(REMOVE_WORKLOAD):
 		return (struct names){ request->remove_workload->workload,

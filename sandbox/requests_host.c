@@ -11,6 +11,7 @@
 #include "sandbox/hierarchy.h"
 #include "sandbox/requests.h"
 #include "sandbox/sandboxd.h"
+#include "sandbox/taskgroup.h"
 
 /* Of one inventory; what is left of the packet is for the frame around it. */
 #define INVENTORY_BYTES_MAX (PACKET_BYTES_MAX - 16U * 1024)
@@ -177,6 +178,12 @@ static Berth__Sandbox__V1__KnownWorkload *describe_workload(struct workload *wor
 		return NULL;
 	known->workload = workload->id;
 	known->instance = workload->instance;
+	if (workload->group) {
+		bool frozen;
+
+		taskgroup_read_hold(workload->group, &frozen, &known->memory_high_bytes);
+		known->frozen = frozen;
+	}
 	LIST_FOREACH (container, &workload->containers, link)
 		if (arena_append(arena, &known->containers, &known->n_containers,
 				 describe_container(container, arena)) < 0)

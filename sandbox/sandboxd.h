@@ -22,6 +22,7 @@ struct hierarchy;
 struct leftovers;
 struct namespace_pool;
 struct reaper;
+struct slow_writes;
 
 struct sandboxd {
 	sd_event *event;
@@ -37,6 +38,7 @@ struct sandboxd {
 	struct registry registry;
 	struct leftovers *leftovers;
 	struct agent_link *link;
+	struct slow_writes *slow_writes;
 	int monitor_program_fd;
 	int monitors_fd; /* -1 in legacy */
 	int groups_lock_fd;

@@ -33,6 +33,7 @@
 #include "sandbox/recovery_groups.h"
 #include "sandbox/requests.h"
 #include "sandbox/rootfs.h"
+#include "sandbox/slow_write.h"
 
 #define FILTERS_KEPT    64
 #define OOM_SCORE       "-900" /* a workload goes before berthd, and berthd before this */
@@ -259,6 +260,9 @@ static int start_loop(const struct startup_options *options, struct sandboxd *ho
 		r = departures_new(host->event, &host->departures, err);
 	if (r < 0)
 		return r;
+	host->slow_writes = slow_writes_new(host);
+	if (!host->slow_writes)
+		return err_oom(err);
 	host->ranges = idranges_new((uint32_t)host->policy.id_range_first,
 				    (uint32_t)host->policy.id_range_count);
 	if (!host->ranges)
@@ -347,6 +351,7 @@ void startup_close(struct sandboxd *host)
 {
 	agent_link_free(host->link);
 	host->link = NULL;
+	slow_writes_free(host->slow_writes);
 	registry_clear(&host->registry);
 	namespace_pool_free(host->pool);
 	leftovers_free(host->leftovers);
