@@ -16,6 +16,7 @@
 #include "agent/grpc/health.h"
 #include "agent/grpc/reflection.h"
 #include "agent/grpc/server.h"
+#include "agent/pressure/pressure.h"
 #include "agent/sandboxlink/sandboxlink.h"
 #include "agent/service/service.h"
 #include "agent/settings.h"
@@ -38,6 +39,7 @@ struct agent {
 	struct sandboxlink *link;
 	struct engine *engine;
 	struct telemetry *telemetry;
+	struct pressure *pressure;
 	struct grpc_server *server;
 	struct grpc_health *health;
 	struct grpc_descriptors *descriptors;
@@ -74,6 +76,11 @@ static int check_tls_files(const struct settings *settings, struct err *err)
 /* What no key alone can tell. */
 static int check_settings(const struct settings *settings, struct err *err)
 {
+	if (settings->pressure_stall_ms > settings->pressure_window_ms)
+		return err_set(err, ERR_INVALID, EINVAL, "[Pressure] Stall is longer than Window");
+	if (settings->pressure_relieve_above < settings->pressure_act_below)
+		return err_set(err, ERR_INVALID, EINVAL,
+			       "[Pressure] RelieveAbove is less than ActBelow");
 	return settings->addresses.n ? check_tls_files(settings, err) : 0;
 }
 
@@ -111,6 +118,23 @@ static struct engine_config engine_config(const struct settings *settings)
 	};
 }
 
+static struct pressure_config pressure_config(const struct settings *settings)
+{
+	return (struct pressure_config){
+		.enabled = settings->pressure_enabled,
+		.enforce_reserve = settings->enforce_reserve,
+		.stall_ms = settings->pressure_stall_ms,
+		.window_ms = settings->pressure_window_ms,
+		.act_below_percent = settings->pressure_act_below,
+		.relieve_above_percent = settings->pressure_relieve_above,
+		.relieve_after_ms = settings->pressure_relieve_after_ms,
+		.freeze_max_ms = settings->pressure_freeze_max_ms,
+		.best_effort = &settings->pressure_best_effort,
+		.batch = &settings->pressure_batch,
+		.production = &settings->pressure_production,
+	};
+}
+
 static int open_store(struct agent *agent, struct err *err)
 {
 	const struct store_sqlite_config config = {
@@ -134,6 +158,7 @@ static int open_engine(struct agent *agent, struct err *err)
 	const struct telemetry_config telemetry_config = {
 		.sample_interval_ms = agent->settings.sample_interval_ms,
 	};
+	const struct pressure_config pressure = pressure_config(&agent->settings);
 	int r;
 
 	r = open_store(agent, err);
@@ -145,6 +170,9 @@ static int open_engine(struct agent *agent, struct err *err)
 	if (r == 0)
 		r = telemetry_new(agent->event, agent->engine, &telemetry_config, &agent->telemetry,
 				  err);
+	if (r == 0)
+		r = pressure_new(agent->event, agent->engine, agent->telemetry, agent->link,
+				 &pressure, &agent->pressure, err);
 	return r;
 }
 
@@ -349,6 +377,7 @@ static int on_terminate(sd_event_source *source, const struct signalfd_siginfo *
 static void apply_settings(struct agent *agent)
 {
 	const struct engine_config config = engine_config(&agent->settings);
+	const struct pressure_config pressure = pressure_config(&agent->settings);
 	const struct telemetry_config telemetry_config = {
 		.sample_interval_ms = agent->settings.sample_interval_ms,
 	};
@@ -356,6 +385,7 @@ static void apply_settings(struct agent *agent)
 	log_set_priority_max(agent->settings.log_level);
 	engine_reconfigure(agent->engine, &config);
 	telemetry_reconfigure(agent->telemetry, &telemetry_config);
+	pressure_reconfigure(agent->pressure, &pressure);
 }
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
@@ -434,6 +464,7 @@ static void stop(struct agent *agent)
 	grpc_server_free(agent->server);
 	grpc_health_free(agent->health);
 	grpc_descriptors_free(agent->descriptors);
+	pressure_free(agent->pressure);
 	telemetry_free(agent->telemetry);
 	if (agent->engine)
 		engine_free(agent->engine);

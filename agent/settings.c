@@ -5,6 +5,7 @@
 #include <syslog.h>
 
 #include "agent/grpc/server.h"
+#include "agent/pressure/pressure.h"
 
 static const struct config_choice log_levels[] = {
 	{ "error", LOG_ERR }, { "warning", LOG_WARNING }, { "notice", LOG_NOTICE },
@@ -70,6 +71,39 @@ static const struct config_key keys[] = {
 	{ "Node", "MaxWorkloads", CONFIG_UINT, AT(max_workloads), "2048",
 	  "Workloads at a time, the ended ones that nobody has deleted not counted.", .min = 1,
 	  .max = 8192 },
+
+	{ "Node", "EnforceReserve", CONFIG_BOOL, AT(enforce_reserve), "yes",
+	  "Whether the kernel keeps ReserveMemory for the host: all workloads together are limited to the rest, whatever their own limits add up to." },
+
+	{ "Pressure", "Enabled", CONFIG_BOOL, AT(pressure_enabled), "yes",
+	  "Whether anything is done when the host runs short of memory: the kernel tells that tasks wait for it (PSI), too little is available, and Berth takes steps, the mildest first, of best-effort workloads first, then batch, then production; critical ones are never touched." },
+	{ "Pressure", "Stall", CONFIG_DURATION_MS, AT(pressure_stall_ms), "150ms",
+	  "For how long within Window some task must have waited for memory.", .min = 1,
+	  .max = 10000 },
+	{ "Pressure", "Window", CONFIG_DURATION_MS, AT(pressure_window_ms), "1s",
+	  "Where berth-sandboxd lacks CAP_SYS_RESOURCE the kernel permits 2s and its multiples only, and the same share of that is taken.",
+	  .min = 500, .max = 10000 },
+	{ "Pressure", "ActBelow", CONFIG_UINT, AT(pressure_act_below), "10",
+	  "Percent of the host's memory, or of what all workloads together may have: steps are taken only while less is available. A workload that stalls below its own limit is no shortage.",
+	  .min = 1, .max = 90 },
+	{ "Pressure", "RelieveAbove", CONFIG_UINT, AT(pressure_relieve_above), "15",
+	  "Percent: what was done is undone once more than this has been available, without a stall, for RelieveAfter. Not less than ActBelow.",
+	  .min = 1, .max = 95 },
+	{ "Pressure", "RelieveAfter", CONFIG_DURATION_MS, AT(pressure_relieve_after_ms), "30s",
+	  "See RelieveAbove.", .min = 1000, .max = 3600000 },
+	{ "Pressure", "FreezeAtMost", CONFIG_DURATION_MS, AT(pressure_freeze_max_ms), "5m",
+	  "Nothing is frozen for longer: it is killed then, where that is among its steps and too little is available still, or goes on.",
+	  .min = 1000, .max = 86400000 },
+	{ "Pressure", "StepsBestEffort", CONFIG_LIST, AT(pressure_best_effort),
+	  "reclaim squeeze freeze kill",
+	  "What may be done to best-effort workloads: reclaim (the kernel takes pages back), squeeze (memory.high is lowered to the working set; cgroup v2), freeze, kill. Always in this order.",
+	  .max = 4, .check = pressure_check_step },
+	{ "Pressure", "StepsBatch", CONFIG_LIST, AT(pressure_batch), "reclaim squeeze freeze kill",
+	  "The same for batch workloads, once nothing is left to do to best-effort ones.", .max = 4,
+	  .check = pressure_check_step },
+	{ "Pressure", "StepsProduction", CONFIG_LIST, AT(pressure_production), "reclaim",
+	  "The same for production workloads, last of all.", .max = 4,
+	  .check = pressure_check_step },
 
 	{ "Events", "Keep", CONFIG_UINT, AT(keep_events), "16384",
 	  "Events that a watcher can go back to.", .min = 256, .max = 1048576 },

@@ -30,6 +30,18 @@ struct settings {
 	uint64_t reserve_memory_bytes;
 	uint64_t reserve_pids;
 	uint64_t max_workloads;
+	bool enforce_reserve;
+	/* [Pressure] */
+	bool pressure_enabled;
+	uint64_t pressure_stall_ms;
+	uint64_t pressure_window_ms;
+	uint64_t pressure_act_below;
+	uint64_t pressure_relieve_above;
+	uint64_t pressure_relieve_after_ms;
+	uint64_t pressure_freeze_max_ms;
+	struct config_list pressure_best_effort;
+	struct config_list pressure_batch;
+	struct config_list pressure_production;
 	/* [Events] */
 	uint64_t keep_events;
 	/* [Records] */

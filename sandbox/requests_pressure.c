@@ -87,15 +87,17 @@ int call_watch_pressure(struct call *call, struct err *err)
 
 static int begin(struct call *call, struct slow_write *write, const char *what, struct err *err)
 {
+	cleanup_fd int dir_fd = -1;
 	char text[160];
 	int r;
 
 	(void)snprintf(text, sizeof(text), "%s of workload %s", what, call->workload->id);
 	write->what = text;
 	write->asker = call->asker;
-	write->dir_fd = call->workload->group ? taskgroup_memory_dir(call->workload->group) : -1;
-	if (write->dir_fd < 0)
-		return err_set(err, ERR_UNAVAILABLE, ENOENT, "its cgroup could not be opened");
+	dir_fd = call->workload->group ? taskgroup_open_memory_dir(call->workload->group) : -ENOENT;
+	if (dir_fd < 0)
+		return err_set(err, ERR_UNAVAILABLE, -dir_fd, "its cgroup could not be opened: %m");
+	write->dir_fd = dir_fd;
 	r = slow_write_begin(call->host->slow_writes, write, err);
 	return r < 0 ? r : 1;
 }

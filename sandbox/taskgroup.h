@@ -175,8 +175,8 @@ int taskgroup_is_populated(const struct taskgroup *group, bool *ret_populated);
  */
 int taskgroup_wait_fd(const struct taskgroup *group);
 
-/* The directory of the memory controller; the group's own, not the caller's. -1 where there is none. */
-int taskgroup_memory_dir(const struct taskgroup *group);
+/* The directory of the memory controller, a new descriptor; -errno, and -EOPNOTSUPP where there is none. */
+int taskgroup_open_memory_dir(const struct taskgroup *group);
 
 /* What holds the group back now: whether it was asked to be frozen, and its memory.high (0: none). */
 void taskgroup_read_hold(const struct taskgroup *group, bool *ret_frozen, uint64_t *ret_high_bytes);

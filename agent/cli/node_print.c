@@ -72,6 +72,32 @@ static bool is_of_feature(const Berth__V1__Node *node, const char *warning)
 	return false;
 }
 
+static void print_shortage(const Berth__V1__NodePressure *pressure, FILE *file)
+{
+	char available[TEXT_SHORT_MAX], act[TEXT_SHORT_MAX], relieve[TEXT_SHORT_MAX];
+	char limit[TEXT_SHORT_MAX], age[TEXT_SHORT_MAX];
+
+	if (!pressure || !pressure->figures)
+		return;
+	(void)fprintf(file, "memory       %s available; acts below %s, undoes above %s",
+		      text_bytes(pressure->figures->available_bytes, available),
+		      text_bytes(pressure->act_below_bytes, act),
+		      text_bytes(pressure->relieve_above_bytes, relieve));
+	if (pressure->workloads_limit_bytes)
+		(void)fprintf(file, "; limit of all workloads %s",
+			      text_bytes(pressure->workloads_limit_bytes, limit));
+	(void)fputc('\n', file);
+	if (pressure->short_of_memory)
+		(void)fprintf(file,
+			      "             SHORT of it for %s: %u squeezed, %u frozen; %" PRIu64
+			      " reclaims, %" PRIu64 " killed since the agent's start\n",
+			      text_ago(pressure->since_unix_ns, age), pressure->squeezed,
+			      pressure->frozen, pressure->reclaims, pressure->evictions);
+	print_line(file, pressure->watching ? "  watched" : "  unwatched", pressure->sentence);
+	for (size_t i = 0; i < pressure->n_cannot; i++)
+		print_line(file, "  cannot", pressure->cannot[i]);
+}
+
 void node_print(const Berth__V1__Node *node, FILE *file)
 {
 	char age[TEXT_SHORT_MAX], agent_age[TEXT_SHORT_MAX];
@@ -88,6 +114,7 @@ void node_print(const Berth__V1__Node *node, FILE *file)
 			      node->records->kept, node->records->unacknowledged);
 	print_line(file, "schedulable", node->schedulable ? "yes" : node->unschedulable_sentence);
 	print_usage(node->usage, file);
+	print_shortage(node->pressure, file);
 	(void)fputc('\n', file);
 	print_resources(node, file);
 	for (size_t i = 0; i < node->n_features; i++)

@@ -17,6 +17,14 @@ static bool is_over(const Berth__V1__WorkloadStatus *status)
 	       status->state == BERTH__V1__WORKLOAD_STATE__LOST;
 }
 
+static const char *held(const Berth__V1__WorkloadStatus *status)
+{
+	if (status->paused)
+		return " (paused)";
+	return status->pressure_step == BERTH__V1__PRESSURE_STEP__PRESSURE_FROZEN ? " (frozen)"
+										  : "";
+}
+
 static void add_row(struct listing *listing, const Berth__V1__WorkloadStatus *status)
 {
 	char age[TEXT_SHORT_MAX], left[TEXT_SHORT_MAX];
@@ -29,8 +37,7 @@ static void add_row(struct listing *listing, const Berth__V1__WorkloadStatus *st
 		table_add(listing->table, "%s (%s)", text_state(status->state),
 			  text_age(status->next_restart_in_ms * 1000000u, left));
 	else
-		table_add(listing->table, "%s%s", text_state(status->state),
-			  status->paused ? " (paused)" : "");
+		table_add(listing->table, "%s%s", text_state(status->state), held(status));
 	table_add(listing->table, "%s", text_band(status->band));
 	table_add(listing->table, "%zu/%zu", running, status->n_containers);
 	table_add(listing->table, "%u", status->restarts);

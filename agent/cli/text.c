@@ -176,6 +176,13 @@ const char *text_reason(int reason)
 	return enum_text(&berth__v1__reason__descriptor, reason);
 }
 
+const char *text_pressure(int step)
+{
+	if (step == BERTH__V1__PRESSURE_STEP__PRESSURE_FROZEN)
+		return ", frozen,";
+	return step == BERTH__V1__PRESSURE_STEP__PRESSURE_SQUEEZED ? ", squeezed," : "";
+}
+
 const char *text_band(int band)
 {
 	return enum_text(&berth__v1__priority_band__descriptor, band);

@@ -32,6 +32,8 @@ const char *text_time(uint64_t time_unix_ns, char buffer[static TEXT_SHORT_MAX])
 const char *text_state(int state);
 const char *text_reason(int reason);
 const char *text_band(int band);
+/* ", frozen," or ", squeezed,", by a shortage of memory; or nothing. */
+const char *text_pressure(int step);
 
 /* Columns as wide as their widest cell. Cells are escaped. */
 struct table;

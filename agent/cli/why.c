@@ -111,10 +111,14 @@ static void print_head(const Berth__V1__WorkloadStatus *status)
 	char escaped[TEXT_ESCAPED_MAX];
 	char text[TEXT_SHORT_MAX];
 
-	(void)printf("%s (generation %" PRIu64 "): %s%s since %s\n", status->id, status->generation,
-		     text_state(status->state), status->paused ? ", paused," : "",
+	(void)printf("%s (generation %" PRIu64 "): %s%s%s since %s\n", status->id,
+		     status->generation, text_state(status->state),
+		     status->paused ? ", paused," : "", text_pressure(status->pressure_step),
 		     text_time(status->changed_time_unix_ns, text));
 	print_text("  because:   ", status->sentence[0] ? status->sentence : "-");
+	if (status->pressure_sentence[0])
+		print_text("  held back: this host is short of memory: ",
+			   status->pressure_sentence);
 	if (status->restarts > 0)
 		(void)printf("  restarts:  %u\n", status->restarts);
 	if (status->next_restart_unix_ns > 0)
@@ -130,6 +134,24 @@ static void print_head(const Berth__V1__WorkloadStatus *status)
 	}
 }
 
+/* What a step under a shortage of memory came to. */
+static void print_figures(const Berth__V1__Event *event)
+{
+	const Berth__V1__MemoryFigures *before = event->memory_before, *after = event->memory_after;
+	char from[TEXT_SHORT_MAX], to[TEXT_SHORT_MAX], used_before[TEXT_SHORT_MAX];
+	char used[TEXT_SHORT_MAX];
+
+	if (!before || !after)
+		return;
+	(void)printf("      available %s, then %s; the workload's memory %s, then %s; "
+		     "tasks waited %.2f %% (all: %.2f %%), then %.2f %% (%.2f %%)\n",
+		     text_bytes(before->available_bytes, from),
+		     text_bytes(after->available_bytes, to),
+		     text_bytes(before->workload_bytes, used_before),
+		     text_bytes(after->workload_bytes, used), before->some_avg10,
+		     before->full_avg10, after->some_avg10, after->full_avg10);
+}
+
 static bool on_events(const ProtobufCMessage *message, void *userdata)
 {
 	const Berth__V1__WatchEventsResponse *response = (const void *)message;
@@ -143,6 +165,7 @@ static bool on_events(const ProtobufCMessage *message, void *userdata)
 			       text_time(event->time_unix_ns, text), text_reason(event->reason),
 			       event->container, event->container[0] ? ": " : "", event->sentence);
 		print_text("  ", line);
+		print_figures(event);
 	}
 	return true;
 }

@@ -271,6 +271,60 @@ void telemetry_pace(struct telemetry *telemetry)
 	(void)sd_event_source_set_time(telemetry->timer, now_us + shortest * 1000);
 }
 
+/* ---- Memory, for decisions ---- */
+
+static void add_memory(struct telemetry_memory *sum, const struct usage_sample *usage)
+{
+	uint64_t inactive = usage->memory_inactive_file;
+
+	sum->current_bytes += usage->memory_current;
+	sum->file_bytes += usage->memory_file;
+	if (usage->memory_current > inactive)
+		sum->working_set_bytes += usage->memory_current - inactive;
+}
+
+struct telemetry_memory telemetry_read_memory(struct telemetry *telemetry, const char *id,
+					      uint64_t instance)
+{
+	const struct telemetry_workload *workload = find_workload(telemetry, id, instance);
+	struct telemetry_memory sum = { 0 };
+	const struct container_usage *container;
+
+	if (!workload)
+		return sum;
+	LIST_FOREACH (container, &workload->containers, link) {
+		struct usage_sample usage = { 0 };
+
+		usage_files_read_memory(container->target.files, &usage);
+		add_memory(&sum, &usage);
+	}
+	return sum;
+}
+
+void telemetry_list_memory(const struct telemetry *telemetry,
+			   void (*each)(void *userdata, const char *id, uint64_t instance,
+					const struct telemetry_memory *memory),
+			   void *userdata)
+{
+	const struct telemetry_workload *workload;
+
+	TAILQ_FOREACH(workload, &telemetry->workloads, link)
+	{
+		struct telemetry_memory sum = { 0 };
+		const struct container_usage *container;
+
+		LIST_FOREACH (container, &workload->containers, link) {
+			const struct record *latest = container_usage_latest(container);
+			struct usage_sample usage = { 0 };
+
+			if (!latest) /* it has just begun */
+				usage_files_read_memory(container->target.files, &usage);
+			add_memory(&sum, latest ? &latest->usage : &usage);
+		}
+		each(userdata, workload->id, workload->instance, &sum);
+	}
+}
+
 /* ---- Life ---- */
 
 static int open_timer(struct telemetry *telemetry, struct err *err)

@@ -30,6 +30,22 @@ int telemetry_new(sd_event *event, struct engine *engine, const struct telemetry
 void telemetry_free(struct telemetry *telemetry);
 void telemetry_reconfigure(struct telemetry *telemetry, const struct telemetry_config *config);
 
+/* What a workload has in memory, its containers together. */
+struct telemetry_memory {
+	uint64_t current_bytes;
+	uint64_t working_set_bytes; /* less inactive file pages */
+	uint64_t file_bytes;
+};
+
+/* As it is now; nothing (all 0) of one that does not run. */
+struct telemetry_memory telemetry_read_memory(struct telemetry *telemetry, const char *id,
+					      uint64_t instance);
+/* As it was at the last sample, or is now where there was none: @each is called for every workload that runs. */
+void telemetry_list_memory(const struct telemetry *telemetry,
+			   void (*each)(void *userdata, const char *id, uint64_t instance,
+					const struct telemetry_memory *memory),
+			   void *userdata);
+
 /* A reader: StreamTelemetry. */
 struct telemetry_stream;
 

@@ -290,7 +290,7 @@ void usage_files_free(struct usage_files *files)
 	free(files);
 }
 
-static void read_file(struct usage_files *files, size_t index, struct usage_sample *sample)
+static void read_file(const struct usage_files *files, size_t index, struct usage_sample *sample)
 {
 	const struct file *file = &files->files[index];
 	cleanup_fd int opened = -1;
@@ -327,4 +327,15 @@ void usage_files_read(struct usage_files *files, uint64_t boot_ns, struct usage_
 	sample->boot_ns = boot_ns;
 	if (sample->memory_peak < sample->memory_current)
 		sample->memory_peak = sample->memory_current;
+}
+
+void usage_files_read_memory(const struct usage_files *files, struct usage_sample *sample)
+{
+	for (size_t i = 0; i < files->file_count; i++) {
+		const struct file *file = &files->files[i];
+
+		if (file->offset == AT(memory_current) || file->keys == memory_stat_v1 ||
+		    file->keys == memory_stat_v2)
+			read_file(files, i, sample);
+	}
 }

@@ -48,6 +48,9 @@ DEFINE_CLEANUP(struct usage_files *, usage_files_free)
  */
 void usage_files_read(struct usage_files *files, uint64_t boot_ns, struct usage_sample *sample);
 
+/* The memory figures alone, as they are now; may be called while another thread reads the same files. */
+void usage_files_read_memory(const struct usage_files *files, struct usage_sample *sample);
+
 /* The parsers, for tests: @text ends with a NUL. */
 void usage_parse_psi(const char *text, struct psi *ret);
 void usage_parse_file(const char *name, const char *text, struct usage_sample *sample);

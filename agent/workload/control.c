@@ -215,7 +215,9 @@ static void finish_pause(struct engine *engine, struct operation *op, struct wor
 	workload->paused = op->pause;
 	workload_event(workload, NULL,
 		       op->pause ? REASON(PAUSED_BY_REQUEST) : REASON(RESUMED_BY_REQUEST), NULL,
-		       op->pause ? "all its processes are frozen" : "its processes go on");
+		       op->pause               ? "all its processes are frozen"
+		       : workload->hold.frozen ? "they stay frozen: this host is short of memory"
+					       : "its processes go on");
 }
 
 static void pause_or_resume(struct command *command, const char *id, bool pause)
@@ -247,7 +249,8 @@ static void pause_or_resume(struct command *command, const char *id, bool pause)
 	}
 	op->pause = pause;
 	operation_call(op, engine, &call);
-	if (request_freeze(workload, pause, &call, &err) < 0)
+	/* It goes on by request, but not while its host holds it. */
+	if (request_freeze(workload, pause || workload->hold.frozen, &call, &err) < 0)
 		operation_unsent(op, &err);
 	operation_sent(engine, op);
 }

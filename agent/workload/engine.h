@@ -321,6 +321,83 @@ struct engine_listener {
 /* @listener is not copied; NULL takes it away. One at a time. */
 void engine_set_listener(struct engine *engine, const struct engine_listener *listener);
 
+/* ---- Shortage of memory: agent/pressure decides, the engine carries out ----------------------------- */
+
+enum engine_hold_step {
+	HOLD_RECLAIM = 1, /* have the kernel take pages back */
+	HOLD_SQUEEZE,     /* lower memory.high */
+	HOLD_FREEZE,
+	HOLD_KILL,
+	HOLD_THAW,
+	HOLD_RELEASE, /* memory.high as the spec has it */
+};
+
+/* What a decision rests on, and what came of it. */
+struct engine_figures {
+	uint64_t available_bytes;
+	uint32_t some_avg10_permyriad; /* hundredths of a percent */
+	uint32_t full_avg10_permyriad;
+	uint64_t workload_bytes; /* in use by the workload in question */
+};
+
+/* Hooks; they must not call commands, but may call engine_hold() in `ready` and `stepped`. */
+struct engine_pressure {
+	/* berth-sandboxd is connected and its inventory is known: what held before is found again. */
+	void (*ready)(void *userdata);
+	/* Measure now. */
+	void (*figures)(void *userdata, const struct workload *workload,
+			struct engine_figures *ret);
+	/* A step is over; @failure NULL: it was done, and its event is told. */
+	void (*stepped)(void *userdata, const struct workload *workload, enum engine_hold_step step,
+			const struct err *failure);
+	/* Into Node.pressure. Returns 0 or -ENOMEM. */
+	int (*fill_node)(void *userdata, struct arena *arena, Berth__V1__Node *ret);
+	void *userdata;
+};
+
+/* @pressure is not copied; NULL takes it away. One at a time. */
+void engine_set_pressure(struct engine *engine, const struct engine_pressure *pressure);
+
+/* One workload as it is weighed. */
+struct engine_held {
+	const struct workload *workload; /* valid until the loop runs again */
+	Berth__V1__PriorityBand band;
+	bool running;
+	bool paused; /* by request */
+	bool busy;   /* a step of it is under way */
+	bool frozen; /* by a step */
+	uint64_t request_bytes;
+	uint64_t high_bytes; /* of a squeeze that holds; 0: none */
+	uint64_t frozen_ms;
+	uint64_t since_reclaim_ms; /* UINT64_MAX: never */
+};
+
+/* Those that have not ended, by id. Returns how many were written; engine_count() is enough room. */
+size_t engine_list_held(const struct engine *engine, struct engine_held *list, size_t max);
+size_t engine_count(const struct engine *engine);
+
+/*
+ * Take a step. @bytes: to take back, or the new memory.high. The event has @before and what is measured
+ * when it is done, and @sentence, which is also what the workload's owner is told.
+ * Returns 0, and `stepped` follows; or ERR_PRECONDITION (a step of it is under way, or it has ended) or
+ * ERR_UNAVAILABLE (berth-sandboxd is away).
+ */
+int engine_hold(struct engine *engine, const struct workload *workload, enum engine_hold_step step,
+		uint64_t bytes, const struct engine_figures *before, const char *sentence,
+		struct err *err);
+
+/* The event of the node that it is short of memory, or no longer. */
+void engine_tell_pressure(struct engine *engine, bool is_short, const char *sentence,
+			  const struct engine_figures *figures);
+int engine_fill_figures(const struct engine_figures *figures, struct arena *arena,
+			Berth__V1__MemoryFigures **ret);
+
+/* What the host has, and that less the reserve. */
+void engine_get_memory(const struct engine *engine, uint64_t *ret_capacity,
+		       uint64_t *ret_allocatable);
+/* As host_has() of agent/workload/host.h. */
+bool engine_host_has(const struct engine *engine, const char *feature, const char **ret_sentence);
+
 /* Facts about a workload without building a message. */
 const char *engine_workload_id(const struct workload *workload);
 uint64_t engine_workload_instance(const struct workload *workload);

@@ -130,8 +130,10 @@ static void add_stray(struct engine *engine, const Berth__Sandbox__V1__KnownWork
 	/* Where the store has lost its memory, not to be known is no reason to end. An id that is
 	 * known has lost nothing. */
 	stray->stays = live && engine->store->fresh && !engine_lookup(engine, stray->id);
-	if (stray->stays)
+	if (stray->stays) {
+		hold_release_unknown(engine, known);
 		return;
+	}
 	engine->strays_removed++;
 	if (live)
 		(void)request_kill_workload(engine, stray->id, stray->instance, NULL);
@@ -267,6 +269,7 @@ static void compare_page(struct engine *engine,
 			continue;
 		}
 		workload->inventory_round = engine->inventory_round;
+		hold_adopt(workload, known);
 		compare_workload(workload, known);
 	}
 }
@@ -337,6 +340,8 @@ static void finish(struct engine *engine)
 	FAILPOINT("berthd.recovery.going-on");
 	drain_resume(engine);
 	engine_start_waiting(engine);
+	if (engine->pressure)
+		engine->pressure->ready(engine->pressure->userdata);
 }
 
 static void on_inventory(void *userdata, const struct sandboxlink_call *call,

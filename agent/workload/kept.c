@@ -394,6 +394,8 @@ static void load_state(struct workload *workload, const Berth__Agent__V1__Life *
 	workload->host_id_first = status->host_id_first;
 	workload->restarts = status->restarts;
 	workload->paused = status->paused;
+	(void)snprintf(workload->hold.sentence, sizeof(workload->hold.sentence), "%s",
+		       status->pressure_sentence);
 	workload->epoch = status->epoch;
 	workload->attempt = life->attempt;
 	workload->tries = life->tries;
@@ -431,6 +433,7 @@ static void end_by_reboot(struct workload *workload, const char *boot_id)
 	workload->created = false;
 	workload->ending = false;
 	workload->paused = false;
+	workload->hold = (struct hold){ 0 };
 	workload->running_boot_ns = 0;
 	if (workload_is_ended(workload))
 		return;

@@ -95,6 +95,19 @@ struct successor {
 	struct charge charge;
 };
 
+/* What a shortage of memory did to a workload: hold.c. */
+struct hold {
+	bool busy;           /* berth-sandboxd was asked */
+	bool evicting;       /* being killed */
+	bool frozen;         /* beside workload.paused, which is by request */
+	uint64_t high_bytes; /* memory.high that is not the spec's; 0: none */
+	uint64_t frozen_boot_ns;
+	uint64_t reclaimed_boot_ns;
+	struct engine_figures before;     /* of the step under way */
+	char step_sentence[SENTENCE_MAX]; /* the same */
+	char sentence[SENTENCE_MAX];      /* why it is held back; "": it is not */
+};
+
 struct workload {
 	struct engine *engine;
 	char id[64];
@@ -134,6 +147,7 @@ struct workload {
 	uint64_t intent_ticket;
 	bool waits_for_room; /* accepted, but what goes away still holds the room */
 	bool paused;
+	struct hold hold;
 
 	/* The end of this attempt, once it is decided. */
 	bool ending;
@@ -199,6 +213,7 @@ struct engine {
 	struct store *store;
 	struct sandboxlink *link;
 	const struct engine_listener *listener;
+	const struct engine_pressure *pressure;
 	struct timer_queue timers;
 	struct host host;
 	struct fence fence;
@@ -283,6 +298,9 @@ void workload_set_state(struct workload *workload, Berth__V1__WorkloadState stat
 void workload_event(struct workload *workload, const struct container *container,
 		    Berth__V1__Reason reason, const Berth__V1__ExitRecord *record, const char *fmt,
 		    ...) __attribute__((format(printf, 5, 6)));
+void workload_event_of_memory(struct workload *workload, Berth__V1__Reason reason,
+			      Berth__V1__MemoryFigures *before, Berth__V1__MemoryFigures *after,
+			      const char *sentence);
 void workload_begin(struct workload *workload);   /* make the intent durable and start */
 void workload_attempt(struct workload *workload); /* start all containers once */
 void workload_bury(struct engine *engine, const char *id, uint64_t generation);
@@ -405,6 +423,16 @@ uint64_t restart_delay_ms(const Berth__V1__RestartPolicy *policy, uint32_t n);
 void restart_now(struct workload *workload);
 void restart_resume(struct workload *workload, uint64_t at_boot_ns);
 
+/* hold.c */
+/* It has ended, or begins a new attempt: nothing holds it. */
+void hold_ended(struct workload *workload);
+/* Thaw it, whoever froze it; returns whether anyone had. */
+bool hold_thaw(struct workload *workload);
+/* Its memory.high was written by somebody else: the squeeze goes on. */
+void hold_again(struct workload *workload);
+void hold_adopt(struct workload *workload, const Berth__Sandbox__V1__KnownWorkload *known);
+void hold_release_unknown(struct engine *engine, const Berth__Sandbox__V1__KnownWorkload *known);
+
 /* stop.c */
 void stop_advance(struct workload *workload);
 /* It was asked to end; a second call may only shorten. */
@@ -446,6 +474,12 @@ int request_kill_workload(struct engine *engine, const char *id, uint64_t instan
 			  struct err *err);
 int request_freeze(struct workload *workload, bool frozen, const struct sandboxlink_call *call,
 		   struct err *err);
+int request_thaw_unknown(struct engine *engine, const char *id, uint64_t instance);
+int request_reclaim(struct workload *workload, uint64_t bytes, const struct sandboxlink_call *call,
+		    struct err *err);
+int request_squeeze(struct engine *engine, const char *id, uint64_t instance,
+		    uint64_t memory_high_bytes, const struct sandboxlink_call *call,
+		    struct err *err);
 int request_update_limits(struct workload *workload, const char *container, uint32_t attempt,
 			  const Berth__V1__Resources *change, const struct sandboxlink_call *call,
 			  struct err *err);

@@ -182,6 +182,9 @@ int engine_fill_node(struct engine *engine, struct arena *arena, Berth__V1__Node
 		ret->usage = listener->node_usage(listener->userdata, arena);
 	if (fill_resources(engine, arena, ret) < 0 || fill_sandbox(engine, arena, ret) < 0)
 		return -ENOMEM;
+	if (engine->pressure &&
+	    engine->pressure->fill_node(engine->pressure->userdata, arena, ret) < 0)
+		return -ENOMEM;
 	return add_store_warnings(engine, arena, ret) < 0 ? -ENOMEM
 							  : add_stuck_warnings(engine, arena, ret);
 }

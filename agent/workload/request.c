@@ -309,18 +309,58 @@ int request_kill_workload(struct engine *engine, const char *id, uint64_t instan
 	return send_kill(engine, &ref, err);
 }
 
-int request_freeze(struct workload *workload, bool frozen, const struct sandboxlink_call *call,
-		   struct err *err)
+static int send_freeze(struct engine *engine, const char *id, uint64_t instance, bool frozen,
+		       const struct sandboxlink_call *call, struct err *err)
 {
 	Berth__Sandbox__V1__Request request = BERTH__SANDBOX__V1__REQUEST__INIT;
 	Berth__Sandbox__V1__Freeze freeze = BERTH__SANDBOX__V1__FREEZE__INIT;
 
 	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_FREEZE;
 	request.freeze = &freeze;
-	freeze.workload = workload->id;
-	freeze.instance = workload->instance;
+	freeze.workload = (char *)id;
+	freeze.instance = instance;
 	freeze.frozen = frozen;
+	return send(engine, &request, call, err);
+}
+
+int request_freeze(struct workload *workload, bool frozen, const struct sandboxlink_call *call,
+		   struct err *err)
+{
+	return send_freeze(workload->engine, workload->id, workload->instance, frozen, call, err);
+}
+
+int request_thaw_unknown(struct engine *engine, const char *id, uint64_t instance)
+{
+	return send_freeze(engine, id, instance, false, NULL, NULL);
+}
+
+int request_reclaim(struct workload *workload, uint64_t bytes, const struct sandboxlink_call *call,
+		    struct err *err)
+{
+	Berth__Sandbox__V1__Request request = BERTH__SANDBOX__V1__REQUEST__INIT;
+	Berth__Sandbox__V1__Reclaim reclaim = BERTH__SANDBOX__V1__RECLAIM__INIT;
+
+	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_RECLAIM;
+	request.reclaim = &reclaim;
+	reclaim.workload = workload->id;
+	reclaim.instance = workload->instance;
+	reclaim.bytes = bytes;
 	return send(workload->engine, &request, call, err);
+}
+
+int request_squeeze(struct engine *engine, const char *id, uint64_t instance,
+		    uint64_t memory_high_bytes, const struct sandboxlink_call *call,
+		    struct err *err)
+{
+	Berth__Sandbox__V1__Request request = BERTH__SANDBOX__V1__REQUEST__INIT;
+	Berth__Sandbox__V1__Squeeze squeeze = BERTH__SANDBOX__V1__SQUEEZE__INIT;
+
+	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_SQUEEZE;
+	request.squeeze = &squeeze;
+	squeeze.workload = (char *)id;
+	squeeze.instance = instance;
+	squeeze.memory_high_bytes = memory_high_bytes;
+	return send(engine, &request, call, err);
 }
 
 int request_update_limits(struct workload *workload, const char *container, uint32_t attempt,

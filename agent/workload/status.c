@@ -99,6 +99,11 @@ int engine_fill_status(const struct workload *workload, struct arena *arena,
 	ret->labels = (Berth__V1__WorkloadStatus__LabelsEntry **)spec->labels;
 	ret->host_id_first = workload->host_id_first;
 	ret->paused = workload->paused;
+	if (workload->hold.frozen)
+		ret->pressure_step = BERTH__V1__PRESSURE_STEP__PRESSURE_FROZEN;
+	else if (workload->hold.high_bytes)
+		ret->pressure_step = BERTH__V1__PRESSURE_STEP__PRESSURE_SQUEEZED;
+	ret->pressure_sentence = (char *)workload->hold.sentence;
 	if (workload->scheduler)
 		ret->scheduler = workload->scheduler;
 	if (workload->lease) {

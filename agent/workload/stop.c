@@ -43,21 +43,13 @@ static void send_stop_signal(struct container *container)
 	(void)request_signal(container, signal, false, NULL, NULL);
 }
 
-/* Frozen processes do not see a signal, and on v1 not even SIGKILL. */
-static void thaw(struct workload *workload)
-{
-	if (!workload->paused)
-		return;
-	workload->paused = false;
-	(void)request_freeze(workload, false, NULL, NULL);
-}
-
 static void ask(struct container *container)
 {
 	if (container->stop_asked || !container_is_live(container))
 		return;
 	container->stop_asked = true;
-	thaw(container->workload);
+	/* Frozen processes do not see a signal, and on v1 not even SIGKILL. */
+	(void)hold_thaw(container->workload);
 	/* What is not exec'd yet has nobody to take a signal. */
 	if (container->phase == CONTAINER_LAUNCHING || grace_ms(container) == 0) {
 		kill_container(container);

@@ -108,6 +108,7 @@ static void finish_update(struct engine *engine, struct operation *op, struct wo
 	op->spec = NULL;
 	workload->generation = op->generation;
 	set_charge(workload, &op->charge);
+	hold_again(workload);
 	workload_event(workload, NULL, REASON(RESOURCES_UPDATED), NULL, "resources changed");
 	workload_put_intent(workload, workload->no_restart);
 	if (engine->listener && engine->listener->workload_changed)

@@ -145,6 +145,22 @@ void workload_event(struct workload *workload, const struct container *container
 		records_keep(workload->engine, workload, sequence);
 }
 
+void workload_event_of_memory(struct workload *workload, Berth__V1__Reason reason,
+			      Berth__V1__MemoryFigures *before, Berth__V1__MemoryFigures *after,
+			      const char *sentence)
+{
+	Berth__V1__Event event = BERTH__V1__EVENT__INIT;
+
+	fill_event(workload, &event);
+	event.from = workload->state;
+	event.to = workload->state;
+	event.reason = reason;
+	event.sentence = (char *)sentence;
+	event.memory_before = before;
+	event.memory_after = after;
+	(void)events_append(&workload->engine->events, &event);
+}
+
 /* ---- new and free --------------------------------------------------------------------------------- */
 
 /* Take over @spec: containers of it, in their first state. */
@@ -352,7 +368,8 @@ void workload_attempt(struct workload *workload)
 	workload->attempt++;
 	workload->ending = false;
 	workload->killed = false;
-	workload->paused = false;
+	/* The group is the same: what starts in it would be frozen too. */
+	(void)hold_thaw(workload);
 	workload->restart_rule = 0;
 	workload->running_boot_ns = 0;
 	workload->next_restart_wall_ns = 0;
@@ -514,6 +531,7 @@ void workload_finish(struct workload *workload, Berth__V1__Reason reason, const 
 		release_workload(engine, workload->id, workload->instance, false, NULL);
 	workload->created = false;
 	workload->waits_for_room = false;
+	hold_ended(workload);
 	uncharge(workload);
 	workload_set_state(workload, STATE(EXITED), reason, "%s", sentence);
 	if (workload->successor)

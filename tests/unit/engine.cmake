@@ -1,6 +1,7 @@
 unit_test(engine_life LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(engine_rules LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(engine_host LIBS berth_engine SOURCES sandbox_player.c played_store.c)
+unit_test(engine_hold LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(engine_random LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(sandboxlink LIBS berth_sandboxlink)
 unit_test(engine_durable LIBS berth_engine SOURCES sandbox_player.c played_store.c)

@@ -3,6 +3,8 @@
  *
  *   probe fault            dies of a real SIGSEGV, which the first process of a pid namespace does too
  *   probe eat MIB          touches that much memory, then ends
+ *   probe hold MIB         touches that much memory, says "held", and keeps it
+ *   probe thrash FILE      reads it from end to end, again and again
  *   probe spin MS          uses cpu time for so long
  *   probe bytes N          writes N bytes of a pattern that names its own offset
  *   probe check N          reads stdin, and says whether it is that pattern
@@ -10,6 +12,7 @@
  *   probe burn-then-idle   100 ms of cpu, then rests, again and again
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +48,27 @@ static int eat(size_t mib)
 			block[at] = 1;
 	}
 	return 0;
+}
+
+static int hold(size_t mib)
+{
+	if (eat(mib) != 0)
+		return 1;
+	(void)puts("held");
+	(void)fflush(stdout);
+	for (;;)
+		(void)pause();
+}
+
+static int thrash(const char *path)
+{
+	static char block[1 << 20];
+	int fd = open(path, O_RDONLY);
+
+	while (fd >= 0 && lseek(fd, 0, SEEK_SET) == 0)
+		while (read(fd, block, sizeof(block)) > 0)
+			;
+	return 1;
 }
 
 /* 16 bytes that say where they are. */
@@ -101,6 +125,10 @@ int main(int argc, char **argv)
 		*(volatile int *)n = 1;
 	if (strcmp(verb, "eat") == 0)
 		return eat(n);
+	if (strcmp(verb, "hold") == 0)
+		return hold(n);
+	if (strcmp(verb, "thrash") == 0 && argc > 2)
+		return thrash(argv[2]);
 	if (strcmp(verb, "spin") == 0)
 		return spin(n), 0;
 	if (strcmp(verb, "bytes") == 0)

@@ -1,0 +1,2 @@
+unit_test(pressure_plan LIBS berth_pressure)
+unit_test(pressure_figures LIBS berth_pressure)
