@@ -1,8 +1,10 @@
 """What the suites of this folder share: the echo server, channels, counting."""
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
@@ -78,6 +80,74 @@ class Server:
             return Echo(channel).stats()
 
 
+PING, PING_ACK, GOAWAY = (6, 0), (6, 1), (7, 0)  # type and flags of frames
+PREFACE_BYTES = 24
+
+
+class Tap:
+    """Connections to the unix socket `path` through here, where frames are counted: "out" of the client, "in" to it."""
+
+    number = 0
+
+    def __init__(self, path):
+        Tap.number += 1
+        own = os.path.join(TMP, f"tap{Tap.number}")
+        self.path, self.target = path, "unix://" + own
+        self.changed = threading.Condition()
+        self.counts = {}
+        self.sockets = [socket.socket(socket.AF_UNIX)]
+        self.sockets[0].bind(own)
+        self.sockets[0].listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        for sock in self.sockets:
+            sock.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.sockets[0].accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self.path)
+            except OSError:
+                return  # the tap is closed, or the server has ended
+            self.sockets += [client, server]
+            for source, sink, way in ((client, server, "out"), (server, client, "in")):
+                threading.Thread(target=self._pass_on, args=(source, sink, way), daemon=True).start()
+
+    def _pass_on(self, source, sink, way):
+        seen, skip = b"", PREFACE_BYTES if way == "out" else 0
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+                seen += data
+                while len(seen) >= skip + 9:
+                    seen = seen[skip:]
+                    skip = 9 + int.from_bytes(seen[:3], "big")
+                    self._count(way, (seen[3], seen[4]))
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # one of them has gone
+
+    def _count(self, way, kind):
+        with self.changed:
+            self.counts[way, kind] = self.counts.get((way, kind), 0) + 1
+            self.changed.notify_all()
+
+    def count(self, way, kind):
+        with self.changed:
+            return self.counts.get((way, kind), 0)
+
+    def until(self, way, kind, wanted, seconds=60):
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.counts.get((way, kind), 0) >= wanted, seconds):
+                raise AssertionError(f"not {wanted} frames {kind} {way} in {seconds} s, but {self.counts}")
+
+
 def own_connection():
     """Channels of one process share connections unless told otherwise."""
     return [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1),
@@ -108,7 +178,8 @@ def channel_to(target, *options, **kwargs):
     return grpc.insecure_channel(target, options=own_connection() + list(options), **kwargs)
 
 
-def eventually(condition, what, seconds=10):
+# For what the server counts: nothing tells of that but asking.
+def eventually(condition, what, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

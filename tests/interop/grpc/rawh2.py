@@ -110,7 +110,12 @@ class Raw:
             frame.flags.add("END_STREAM")
         return frame.serialize()
 
-    def answer_headers(self, stream, seconds=5):
+    def pong(self, seconds=20):
+        """Whether a PING is answered, and all before it was read with it."""
+        self.send(PingFrame(0, b"thus far").serialize())
+        return any(isinstance(frame, PingFrame) and "ACK" in frame.flags for frame in self.frames(seconds))
+
+    def answer_headers(self, stream, seconds=20):
         """All headers and trailers of `stream`, until it ends."""
         got = {}
         for frame in self.frames(seconds):

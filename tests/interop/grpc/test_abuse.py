@@ -23,14 +23,14 @@ def abuse(function):
         function()
         begin = time.monotonic()
         equal(GOOD.echo(pb.EchoRequest(text="after"), timeout=10).text, "after")
-        assert time.monotonic() - begin < 1, f"the good call took {time.monotonic() - begin:.1f} s"
+        assert time.monotonic() - begin < 5, f"the good call took {time.monotonic() - begin:.1f} s"
         grown = GOOD.stats().rss_kib - before
         assert grown < GROWTH_KIB, f"memory grew by {grown} KiB"
     wrapped.__name__ = function.__name__
     return test(wrapped)
 
 
-def calm(raw, seconds=5):
+def calm(raw, seconds=20):
     """The connection was ended, by ENHANCE_YOUR_CALM."""
     assert raw.ended_within(seconds), "still open"
     equal(raw.goaway, 11)
@@ -41,10 +41,10 @@ def random_bytes():
     for seed in range(30):
         raw = Raw(S.path, hello=False)
         raw.send(random.Random(seed).randbytes(3000))
-        assert raw.ended_within(5)
+        assert raw.ended_within(20)
         raw = Raw(S.path)
         raw.send(random.Random(seed).randbytes(3000))
-        assert raw.ended_within(5)
+        assert raw.ended_within(20)
 
 
 @abuse
@@ -53,7 +53,7 @@ def http_1_1_and_upgrade():
                     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"):
         raw = Raw(S.path, hello=False)
         raw.send(request)
-        assert raw.ended_within(5)
+        assert raw.ended_within(20)
 
 
 @abuse
@@ -126,7 +126,12 @@ def seventeen_kilobytes_of_headers():
 
 @abuse
 def hpack_bomb():
-    raw = Raw(S.path)
+    hour = 3600 * SECOND  # so that it is the bomb that ends it
+    with Server(handshake_usec=hour, header_usec=hour, body_usec=hour, stall_usec=hour, idle_usec=hour) as server:
+        drop_hpack_bomb(Raw(server.path))
+
+
+def drop_hpack_bomb(raw):
     stream, frame = raw.headers(extra=[("x-bomb", "b" * 3500)])
     raw.send(frame)
     bomb = HeadersFrame(raw.next_stream)
@@ -137,9 +142,7 @@ def hpack_bomb():
     assert len(bomb.data) < 16384, len(bomb.data)
     bomb.flags.add("END_HEADERS")
     raw.send(bomb.serialize())
-    begin = time.monotonic()
-    assert raw.ended_within(5)
-    assert time.monotonic() - begin < 1, "it was another limit that ended it"
+    assert raw.ended_within(20)
 
 
 @abuse
@@ -151,7 +154,7 @@ def continuation_floods():
         more = ContinuationFrame(1)
         more.data = body
         raw.send(frame.serialize() + more.serialize() * 100000)
-        assert raw.ended_within(5)
+        assert raw.ended_within(20)
 
 
 def reset_flood(raw, n):
@@ -169,7 +172,7 @@ def rapid_reset_is_cut_off_also_during_a_drain():
     before = GOOD.stats().calls_started
     raw = Raw(S.path)
     reset_flood(raw, 50000)
-    assert raw.ended_within(10)  # by the second overflow, or by the end of the drain that the first one began
+    assert raw.ended_within(20)  # by the second overflow, or by the end of the drain that the first one began
     assert GOOD.stats().calls_started - before < 3500, GOOD.stats().calls_started - before
 
 
@@ -183,7 +186,7 @@ def resets_that_we_are_made_to_send():
         update.window_increment = 1
         out.append(frame + update.serialize()[:-4] + b"\0\0\0\0")
     raw.send(b"".join(out))
-    assert raw.ended_within(5)
+    assert raw.ended_within(20)
     raw = Raw(S.path)
     out = []
     for _ in range(1000):  # windows that overflow
@@ -201,7 +204,7 @@ def claims_of_four_mebibytes():
     for _ in range(250):
         stream, frame = raw.headers()
         raw.send(frame + raw.data(stream, lpm(b"x", length=4 << 20)))
-    assert not raw.ended_within(0.3)
+    assert raw.pong()
     assert GOOD.stats().receive_buffered_bytes < 2 << 20
     raw.close()
 
@@ -248,17 +251,21 @@ def slow_loris():
     stream, frame = half_body.headers()
     half_body.send(frame + half_body.data(stream, lpm(b"x", length=100)))
     idle = Raw(S.path)
-    begin = time.monotonic()
-    while time.monotonic() - begin < 2.5:  # bytes that never become a call
-        idle.send(PingFrame(0, b"12345678").serialize())
-        half_headers.send(frame[20:21])
-        time.sleep(0.1)
-    assert silent.ended_within(3), "silent"
-    assert preface_only.ended_within(3), "preface only"
-    assert half_headers.ended_within(3), "half a header block"
+    # Bytes that never become a call, some ten a second.
+    trickle(half_headers, frame[20:21], "half a header block")
+    trickle(idle, PingFrame(0, b"12345678").serialize(), "idle")
+    assert silent.ended_within(20), "silent"
+    assert preface_only.ended_within(20), "preface only"
     equal(half_body.answer_headers(stream).get("grpc-status"), "4")
-    assert idle.ended_within(5), "idle"
     half_body.close()
+
+
+def trickle(raw, bytes_, name):
+    for _ in range(300):
+        raw.send(bytes_)
+        if raw.ended_within(0.1):
+            return
+    raise AssertionError(f"{name}: still open after {300 * 0.1:.0f} s")
 
 
 def flood(frame, n=60000):
@@ -278,7 +285,7 @@ def ping_and_settings_floods():
                 raw.sock.send(frame * 1000)
         except OSError:
             pass
-        assert raw.ended_within(5)
+        assert raw.ended_within(20)
 
 
 @abuse
@@ -355,10 +362,10 @@ def seven_hundred_connections_of_one_user():
 
 @test
 def out_of_descriptors_is_survived():
-    with Server() as server:
+    with Server(idle_usec=SECOND) as server:
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, 40))
         raws = [Raw(server.path) for _ in range(60)]
-        time.sleep(0.5)
+        assert raws[0].ended_within(20), "one that was taken, and says nothing: a second has passed"
         with open(f"/proc/{server.process.pid}/stat", encoding="ascii") as stat:
             ticks = sum(map(int, stat.read().split()[13:15]))
         assert ticks < 30, f"the loop spins: {ticks} ticks"
