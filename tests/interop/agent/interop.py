@@ -202,24 +202,32 @@ def a_caller_that_goes_does_not_undo_its_command(host):
     with channel(host, "unix") as link:
         stub = node_agent_pb2_grpc.NodeAgentStub(link)
         slow = spec(host, "slow", "/bin/sleep", "1000")
+        slow.volumes.add(name="v", host_directory=types.HostDirectory(path=host.place + "/shared"))
         first = slow.containers.add()
         first.CopyFrom(slow.containers[0])
         first.name, first.role = "first", types.ROLE_INIT
+        first.mounts.add(volume="v", target="/data", read_only=True)
         del first.command[:]
-        first.command.extend(["/bin/sleep", "1"])
-        try:
-            stub.Launch(pb.LaunchRequest(fence=fence(host), spec=slow), timeout=0.3)
-            raise AssertionError("it did not wait for the init container")
-        except grpc.RpcError as error:
-            equal(error.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
-        host.until("slow", "RUNNING")
-        host.remove("slow")
-        host.generation += 1
+        first.command.extend(["/bin/sh", "-c", "until [ -e /data/go ]; do sleep 0.05; done"])
+        waiting = stub.Launch.future(pb.LaunchRequest(fence=fence(host), spec=slow), timeout=2)
+        equal(waiting.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        let_go(host, "slow")
+        before = host.api.GetNode().node.event_sequence
         waiting = stub.Launch.future(pb.LaunchRequest(fence=fence(host), spec=slow), timeout=30)
-        with host.api.WatchEvents(id="slow", from_oldest=True) as events:
+        with host.api.WatchEvents(id="slow", after_sequence=before) as events:
             next(events)
         waiting.cancel()
-        host.until("slow", "RUNNING")
+        let_go(host, "slow")
+
+
+def let_go(host, name):
+    """Its init container waited for this."""
+    go = host.place + "/shared/go"
+    hosts.write(go, "")
+    host.until(name, "RUNNING")
+    os.unlink(go)
+    host.remove(name)
+    host.generation += 1
 
 
 def from_node(host, target, *certificates):

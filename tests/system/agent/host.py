@@ -1,5 +1,6 @@
 """The two daemons of the stories: an own pair with their own directories, sockets and control groups; in
 the guest the services that run there."""
+import contextlib
 import glob
 import json
 import os
@@ -7,11 +8,14 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+import changes
 from api import BUILD, Api, Refused
 from story import IN_VM
 
@@ -207,15 +211,12 @@ class Host:
 
     def reload_berthd(self, wanted, seconds=20):
         """SIGHUP; the log that came of it, once `wanted` is in it."""
-        begin = os.path.getsize(self.logs["berthd"])
+        log = self.logs["berthd"]
+        begin = len(read(log))
         self.berthd.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            text = read(self.logs["berthd"])[begin:]
-            if wanted in text:
-                return text
-            time.sleep(0.01)  # a log is a file: nothing tells of its growth but looking
-        raise AssertionError(f"{wanted!r} was not logged: {text}")
+        if not changes.until(log, lambda: wanted in read(log)[begin:], seconds, self.berthd):
+            raise AssertionError(f"{wanted!r} was not logged: {read(log)[begin:]}")
+        return read(log)[begin:]
 
     def tcp_port(self):
         """Where berthd listens with TLS; 0 where it does not."""
@@ -273,18 +274,12 @@ class Host:
             self.stop_sandboxd()
         if self.sandboxd:  # one more, whose only work is to end what still runs
             self.sandboxd_options = ("--stop-workloads-on-exit",)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.place + "/sandboxd.sock")
             self.start_sandboxd()
-            self._until_listening(self.place + "/sandboxd.sock")
+            changes.until(self.place, lambda: os.path.exists(self.place + "/sandboxd.sock"), 30, self.sandboxd)
             self.stop_sandboxd()
         self._remove_base()
-
-    def _until_listening(self, path):
-        deadline = time.monotonic() + 30
-        while self.sandboxd.poll() is None and time.monotonic() < deadline:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
-                if probe.connect_ex(path) == 0:
-                    return
-            time.sleep(0.01)
 
     def _remove_base(self):
         """The daemon leaves its parent groups for the next one of its kind."""

@@ -5,6 +5,7 @@ import signal
 import socket
 import tempfile
 
+import changes
 from api import Api, types
 from host import AGENT_USER, read, reason_name, state_name
 from session import Session
@@ -33,14 +34,8 @@ def workloads_outlive_a_restart_of_sandboxd(host):
 
 
 def wait_gone(pid):
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    import select
-    if not select.select([fd], [], [], 20)[0]:
+    if not changes.until_ended(pid):
         raise AssertionError(f"process {pid} does not end")
-    os.close(fd)
 
 
 @story

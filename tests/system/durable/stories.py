@@ -9,6 +9,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "agent"))
 
 import host  # noqa: E402
+import changes  # noqa: E402
 from api import Api, Refused, types  # noqa: E402
 from host import reason_name, state_name  # noqa: E402
 from story import equal, has, refused, run_stories, story  # noqa: E402
@@ -28,14 +29,8 @@ def back(berth):
 
 
 def wait_gone(pid):
-    import select
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    if not select.select([fd], [], [], 20)[0]:
+    if not changes.until_ended(pid):
         raise AssertionError(f"process {pid} does not end")
-    os.close(fd)
 
 
 def history(berth):

@@ -12,6 +12,10 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+import changes
+
 TREE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 
 
@@ -160,6 +164,7 @@ class Daemon:
         make_rootfs(self.rootfs)
         self.socket = os.path.join(self.base, "sandboxd.sock")
         self.config = os.path.join(self.base, "sandboxd.conf")
+        self.log_path = os.path.join(self.base, "sandboxd.log")
         self.cgroup = cgroup or "/berth-test-" + os.path.basename(self.base).replace("berth-sandboxd-", "")
         with open(self.config, "w") as file:
             file.write(f"[Policy]\nAllowRootDirectories={self.rootfs}\n{policy}\n"
@@ -185,23 +190,17 @@ class Daemon:
             self.wrap + [f"{self.build}/sandbox/berth-sandboxd", f"--config={self.config}",
                          f"--socket={self.socket}", f"--monitor={self.build}/sandbox/monitor/berth-monitor",
                          *(["--stop-workloads-on-exit"] if ends else [])],
-            stderr=open(os.path.join(self.base, "sandboxd.log"), "a"))
-        end = time.monotonic() + 30
-        while not os.path.exists(self.socket):
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("berth-sandboxd did not start:\n" + self.log())
-            select.select([], [], [], 0.01)
+            stderr=open(self.log_path, "a"))
+        if not changes.until(self.base, lambda: os.path.exists(self.socket), 30, self.process):
+            raise RuntimeError("berth-sandboxd did not start:\n" + self.log())
 
     def log(self):
-        with open(os.path.join(self.base, "sandboxd.log"), errors="replace") as file:
+        with open(self.log_path, errors="replace") as file:
             return file.read()
 
     def wait_log(self, text, timeout=20):
-        end = time.monotonic() + timeout
-        while text not in self.log():
-            if time.monotonic() > end:
-                raise TimeoutError(f"{text!r} was never logged:\n{self.log()}")
-            select.select([], [], [], 0.01)
+        if not changes.until(self.log_path, lambda: text in self.log(), timeout, self.process):
+            raise TimeoutError(f"{text!r} was never logged:\n{self.log()}")
 
     def connect(self, **options):
         return Client(self.socket, **options)

@@ -21,6 +21,7 @@ if os.geteuid() != 0:
 
 from sandboxd_client import (DENIED, EXISTS, FAILED, INVALID, NOT_FOUND, PRECONDITION, RUNNING, Daemon, Refused,
                              close_all, pb, ref)
+import changes
 
 BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
 
@@ -68,11 +69,12 @@ class Story(unittest.TestCase):
 
     def launch_until_term(self, code, before="true", **fields):
         started = self.launch(until_term(code, before), **fields)
-        end = time.monotonic() + 20
-        while " stdout F up\n" not in self.log_of():
-            self.assertLess(time.monotonic(), end, "the program never said that it is up")
-            select.select([], [], [], 0.005)
+        self.until_logged(" stdout F up\n")
         return started
+
+    def until_logged(self, text):
+        self.assertTrue(changes.until(f"{self.daemon.base}/log/w-1/main", lambda: text in self.log_of()),
+                        f"{text!r} was never written")
 
     def free_freezer(self):
         """A v1 freezer that the daemon does not use: whom it holds does not die of SIGKILL."""
@@ -297,9 +299,12 @@ class Mortal(Story):
         procs = [f"{top}/monitors/cgroup.procs" for top in self.daemon.tops() if "unified" in top] or \
                 [f"{self.daemon.tops()[0]}/monitors/cgroup.procs"]
         end = time.monotonic() + 20
-        while len(open(procs[0]).read().split()) != n:
-            self.assertLess(time.monotonic(), end, "monitors: " + open(procs[0]).read())
-            select.select([], [], [], 0.01)
+        while len(pids := list(map(int, open(procs[0]).read().split()))) != n:
+            self.assertLess(time.monotonic(), end, f"monitors: {pids}")
+            fds = [fd for pid in pids if (fd := open_pid(pid)) is not None]
+            # Nothing tells of one that comes.
+            select.select(fds, [], [], 20 if len(fds) == len(pids) > n else 0.01)
+            close_all(fds)
 
     def state(self):
         known = self.client.ask("inventory").inventory.workloads
@@ -314,9 +319,9 @@ class Mortal(Story):
         return frozen
 
     def lose_monitor(self, pid):
-        os.kill(parent_of(pid), signal.SIGKILL)
-        while parent_of(pid) != self.daemon.process.pid:
-            os.sched_yield()
+        monitor = parent_of(pid)
+        os.kill(monitor, signal.SIGKILL)
+        self.assertTrue(changes.until_ended(monitor))
 
     def wait_successor(self, pid, after=0):
         """Until the container with this first process has a monitor that is not its parent: its number."""
@@ -475,9 +480,8 @@ class Deaths(Mortal):
     def test_a_monitor_that_dies_loses_no_exit_status(self):
         self.create()
         pid = self.launch_until_term(41).pid
-        os.kill(parent_of(pid), signal.SIGKILL)
-        while parent_of(pid) != self.daemon.process.pid:
-            os.sched_yield()
+        self.lose_monitor(pid)
+        self.assertEqual(parent_of(pid), self.daemon.process.pid)
         self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
         exited = self.client.wait_fact("exited")
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 41))
@@ -488,8 +492,7 @@ class Deaths(Mortal):
         # A SIGPIPE would end it with 141; 200,000 bytes are more than the pipe takes unread.
         loud = "i=0; while [ $i -lt 20000 ]; do echo 123456789; i=$((i+1)); done; exit 6"
         pid = self.launch(["/bin/sh", "-c", f"trap '{loud}' TERM; echo up; while :; do sleep 1 & wait $!; done"]).pid
-        while " stdout F up\n" not in self.log_of():
-            select.select([], [], [], 0.005)
+        self.until_logged(" stdout F up\n")
         self.lose_monitor(pid)
         self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
         exited = self.client.wait_fact("exited")
@@ -540,8 +543,7 @@ class Deaths(Mortal):
         monitor = parent_of(pid)
         self.daemon.kill()
         os.kill(monitor, signal.SIGKILL)
-        while parent_of(pid) == monitor:
-            os.sched_yield()
+        self.assertTrue(changes.until_ended(monitor))
         self.daemon.start()
         self.client = self.daemon.connect()
         self.assertEqual(self.state()["main"].state, RUNNING)
@@ -561,8 +563,7 @@ class Deaths(Mortal):
         freezer = self.free_freezer()
         self.create()
         pid = self.launch(["/bin/sh", "-c", "sleep 1000 & echo $!; read x"], stdin=True).pid
-        while " stdout F " not in self.log_of():  # it has said the number that its child has in there
-            select.select([], [], [], 0.005)
+        self.until_logged(" stdout F ")  # the number that its child has in there
         child = int(open(f"/proc/{pid}/task/{pid}/children").read())
         held = self.freeze(freezer, child)
         self.lose_monitor(pid)
@@ -587,9 +588,7 @@ class Deaths(Mortal):
         self.restart()
         self.assertEqual(self.state()["main"].state, RUNNING)
         self.client.wait_fact("started")
-        os.kill(parent_of(pid), signal.SIGKILL)
-        while parent_of(pid) not in (0, 1, os.getpid()) and "berth-monitor" in name_of(parent_of(pid)):
-            os.sched_yield()
+        self.lose_monitor(pid)
         os.kill(pid, signal.SIGTERM)
         exited = self.client.wait_fact("exited")
         if exited.exit_si_code == 0:  # a kernel before 6.15
@@ -620,8 +619,7 @@ class Kept(Mortal):
         self.assertGreater(monitor, 1)
         for victim in (self.daemon.kill, lambda: os.kill(monitor, signal.SIGKILL)):
             victim()
-        while parent_of(pid) == monitor:
-            os.sched_yield()
+        self.assertTrue(changes.until_ended(monitor))
 
     def back(self):
         self.daemon.start()
@@ -631,8 +629,7 @@ class Kept(Mortal):
         self.create()
         loud = "trap 'echo dying; echo words >&2; mount -t tmpfs x /tmp; exit 46' TERM"
         pid = self.launch(["/bin/sh", "-c", f"{loud}; echo up; while :; do sleep 1 & wait $!; done"]).pid
-        while " stdout F up\n" not in self.log_of():
-            select.select([], [], [], 0.005)
+        self.until_logged(" stdout F up\n")
         self.kill_both(pid)
         watch = os.pidfd_open(pid)
         os.kill(pid, signal.SIGTERM)
@@ -697,6 +694,13 @@ class Kept(Mortal):
         self.back()
         self.keep(lambda names: not names)
         self.assertIn("1 descriptors that systemd kept are of nothing", self.daemon.log())
+
+
+def open_pid(pid):
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
 
 
 def write(path, text):
