@@ -159,6 +159,7 @@ static void on_started(struct monitor *monitor, struct incoming *in)
 	const struct monitor_started *started = &in->message.started;
 	struct container *container = monitor->container;
 
+	monitor->told_pid = started->monitor_pid;
 	if (monitor->started || in->n_fds < 1)
 		return;
 	monitor->started = true;
@@ -210,17 +211,13 @@ static void session_failed(struct session *session, const struct monitor_failed 
 		facts_exec_failed(session, failed);
 }
 
-/* By the number that the kernel gave the socket when it was listened on: while the other side is open,
- * which it is until the monitor ends, nobody else can have that number. */
-static int open_peer(int control_fd)
+/* One from before this daemon. Its side of the conversation is open until it ends, so that nobody else can
+ * have the number that it told. */
+static int open_told(const struct monitor *monitor)
 {
-	struct pollfd other = { .fd = control_fd, .events = POLLRDHUP };
-	struct ucred peer = { 0 };
-	socklen_t length = sizeof(peer);
-	int pidfd = -1;
+	struct pollfd other = { .fd = monitor->control_fd, .events = POLLRDHUP };
+	int pidfd = monitor->told_pid > 0 ? pidfd_open(monitor->told_pid, 0) : -1;
 
-	if (getsockopt(control_fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid > 0)
-		pidfd = pidfd_open(peer.pid, 0);
 	if (pidfd >= 0 && poll(&other, 1, 0) != 0)
 		fd_close(&pidfd);
 	return pidfd;
@@ -229,8 +226,8 @@ static int open_peer(int control_fd)
 /* It has said its last, and ends as soon as that was heard. */
 static void expect_end(struct monitor *monitor)
 {
-	departures_expect(monitor->host->departures, monitor->pid ? pidfd_open(monitor->pid, 0)
-								  : open_peer(monitor->control_fd));
+	departures_expect(monitor->host->departures,
+			  monitor->pid ? pidfd_open(monitor->pid, 0) : open_told(monitor));
 }
 
 static void on_start_failed(struct monitor *monitor, struct incoming *in)

@@ -47,6 +47,7 @@ struct monitor {
 	struct container *container;
 	struct session *session; /* NULL: the container's own */
 	pid_t pid;               /* our child; 0: gone, or from before this daemon */
+	pid_t told_pid;          /* its number by its own word */
 	int control_fd;
 	sd_event_source *control_source;
 	sd_event_source *first_source; /* the first process, where it is nobody's child of ours */
