@@ -64,43 +64,11 @@ static void usage(FILE *file)
 
 /* ---- Wiring ---- */
 
-static int check_tls_files(const struct settings *settings, struct err *err)
-{
-	if (settings->certificate[0] && settings->key[0] && settings->client_ca[0])
-		return 0;
-	return err_set(
-		err, ERR_INVALID, EINVAL,
-		"listen on TCP: [TLS] needs Certificate, Key and ClientCA; there is no TCP without client certificates");
-}
-
-/* What no key alone can tell. */
-static int check_settings(const struct settings *settings, struct err *err)
-{
-	if (settings->pressure_stall_ms > settings->pressure_window_ms)
-		return err_set(err, ERR_INVALID, EINVAL, "[Pressure] Stall is longer than Window");
-	if (settings->pressure_relieve_above < settings->pressure_act_below)
-		return err_set(err, ERR_INVALID, EINVAL,
-			       "[Pressure] RelieveAbove is less than ActBelow");
-	return settings->addresses.n ? check_tls_files(settings, err) : 0;
-}
-
 static int load_settings(struct agent *agent, struct err *err)
 {
-	struct settings fresh = { 0 };
-	int r = config_load(&settings_table, agent->config_path,
-			    agent->config_named ? CONFIG_MUST_EXIST : CONFIG_MAY_BE_MISSING, &fresh,
-			    err);
-
-	if (r < 0)
-		return r;
-	r = check_settings(&fresh, err);
-	if (r < 0) {
-		config_free(&settings_table, &fresh);
-		return err_prefix(err, r, "%s", agent->config_path);
-	}
-	config_free(&settings_table, &agent->settings);
-	agent->settings = fresh;
-	return 0;
+	return config_load(&settings_table, agent->config_path,
+			   agent->config_named ? CONFIG_MUST_EXIST : CONFIG_MAY_BE_MISSING,
+			   &agent->settings, err);
 }
 
 static struct engine_config engine_config(const struct settings *settings)
@@ -194,8 +162,10 @@ static int listen_passed(struct agent *agent, struct err *err)
 		int fd = SD_LISTEN_FDS_START + i;
 		bool is_unix = sd_is_socket(fd, AF_UNIX, SOCK_STREAM, 1) > 0;
 
-		if (!is_unix)
-			r = check_tls_files(&agent->settings, err);
+		if (!is_unix && !settings_have_tls(&agent->settings))
+			r = err_set(err, ERR_INVALID, EINVAL,
+				    "%s: systemd passes a TCP socket, which needs all of [TLS]",
+				    agent->config_path);
 		if (r == 0)
 			r = grpc_server_listen_fd(agent->server, fd, is_unix ? NULL : &files, err);
 	}
@@ -225,11 +195,8 @@ static int listen_all(struct agent *agent, struct err *err)
 	for (size_t i = 0; i < agent->settings.addresses.n && r >= 0; i++) {
 		uint16_t port = 0;
 
-		r = check_tls_files(&agent->settings, err);
-		if (r == 0)
-			r = grpc_server_listen_tcp(agent->server,
-						   agent->settings.addresses.items[i], &files,
-						   &port, err);
+		r = grpc_server_listen_tcp(agent->server, agent->settings.addresses.items[i],
+					   &files, &port, err);
 		if (r == 0)
 			log_event(LOG_NOTICE, NULL, "listening on %s (port %u)",
 				  agent->settings.addresses.items[i], port);

@@ -131,5 +131,38 @@ static const struct config_key keys[] = {
 	  "How much to say; debug has a line for each call.", .choices = log_levels },
 };
 
-const struct config_table settings_table = CONFIG_TABLE(
-	"What berthd, the agent of this host, reads. Read again on SIGHUP.", struct settings, keys);
+static int do_not_go_together(size_t ret_members[static 2], size_t first, size_t second,
+			      struct err *err, const char *why)
+{
+	ret_members[0] = first;
+	ret_members[1] = second;
+	return err_set(err, ERR_INVALID, EINVAL, "%s", why);
+}
+
+bool settings_have_tls(const struct settings *settings)
+{
+	return settings->certificate[0] && settings->key[0] && settings->client_ca[0];
+}
+
+static int check_settings(const void *data, size_t ret_members[static 2], struct err *err)
+{
+	const struct settings *settings = data;
+
+	if (settings->pressure_stall_ms > settings->pressure_window_ms)
+		return do_not_go_together(ret_members, AT(pressure_stall_ms),
+					  AT(pressure_window_ms), err,
+					  "Stall is longer than Window");
+	if (settings->pressure_relieve_above < settings->pressure_act_below)
+		return do_not_go_together(ret_members, AT(pressure_relieve_above),
+					  AT(pressure_act_below), err,
+					  "RelieveAbove is less than ActBelow");
+	if (settings->addresses.n && !settings_have_tls(settings))
+		return do_not_go_together(
+			ret_members, AT(addresses), AT(certificate), err,
+			"TCP needs Certificate, Key and ClientCA in [TLS]; there is none without client certificates");
+	return 0;
+}
+
+const struct config_table settings_table =
+	CONFIG_TABLE_CHECKED("What berthd, the agent of this host, reads. Read again on SIGHUP.",
+			     struct settings, keys, check_settings);

@@ -59,4 +59,7 @@ struct settings {
 
 extern const struct config_table settings_table;
 
+/* Whether [TLS] names all three files, without which there is no TCP. */
+bool settings_have_tls(const struct settings *settings);
+
 #define SETTINGS_PATH "/etc/berth/berthd.conf"

@@ -17,13 +17,6 @@
  * right.
  */
 
-struct loader {
-	const struct config_table *table;
-	void *fresh;
-	bool *is_assigned; /* for each key: by a file, no longer the default */
-	struct err *err;
-};
-
 /* Where in which file. */
 struct line {
 	const char *file;
@@ -31,12 +24,27 @@ struct line {
 	const char *section; /* as the table has it; NULL before the first */
 };
 
+/* Where a key was last assigned. */
+struct origin {
+	char *file; /* NULL: nowhere, it has its default */
+	unsigned number;
+};
+
+struct loader {
+	const struct config_table *table;
+	void *fresh;
+	struct origin *origins; /* for each key */
+	struct err *err;
+};
+
 static void loader_done(struct loader *loader)
 {
 	if (loader->fresh)
 		config_free(loader->table, loader->fresh);
 	free(loader->fresh);
-	free(loader->is_assigned);
+	for (size_t i = 0; loader->origins && i < loader->table->n_keys; i++)
+		free(loader->origins[i].file);
+	free(loader->origins);
 }
 
 static int loader_init(struct loader *loader)
@@ -44,8 +52,8 @@ static int loader_init(struct loader *loader)
 	const struct config_table *table = loader->table;
 
 	loader->fresh = calloc(1, table->settings_size);
-	loader->is_assigned = calloc(table->n_keys, sizeof(*loader->is_assigned));
-	if (!loader->fresh || !loader->is_assigned)
+	loader->origins = calloc(table->n_keys, sizeof(*loader->origins));
+	if (!loader->fresh || !loader->origins)
 		return err_oom(loader->err);
 	for (size_t i = 0; i < table->n_keys; i++) {
 		const struct config_key *key = &table->keys[i];
@@ -57,6 +65,24 @@ static int loader_init(struct loader *loader)
 					  key->section);
 	}
 	return 0;
+}
+
+/* The values together, when each is right by itself; @file is the main one. */
+static int check_together(struct loader *loader, const char *file)
+{
+	const struct config_table *table = loader->table;
+	size_t members[2] = { 0 };
+	int r = table->check ? table->check(loader->fresh, members, loader->err) : 0;
+
+	if (r >= 0)
+		return 0;
+	for (size_t m = 0; m < ARRAY_SIZE(members); m++)
+		for (size_t i = 0; i < table->n_keys; i++)
+			if (table->keys[i].offset == members[m] && loader->origins[i].file)
+				return err_prefix(loader->err, r, "%s:%u: %s",
+						  loader->origins[i].file,
+						  loader->origins[i].number, table->keys[i].name);
+	return err_prefix(loader->err, r, "%s", file);
 }
 
 static void loader_commit(struct loader *loader, void *settings)
@@ -147,15 +173,19 @@ static int enter_section(struct loader *loader, struct line *line, char *text)
 static int assign(struct loader *loader, const struct line *line, size_t index, const char *value)
 {
 	const struct config_key *key = &loader->table->keys[index];
+	struct origin *origin = &loader->origins[index];
 	int r;
 
 	/* What the files say about a list takes the place of its default as a whole; and an empty
 	 * assignment empties it, where other types get their default back. */
-	if (key->type == CONFIG_LIST && (!*value || !loader->is_assigned[index]))
+	if (key->type == CONFIG_LIST && (!*value || !origin->file))
 		config_value_clear(key, loader->fresh);
 	else if (!*value)
 		value = key->fallback ? key->fallback : "";
-	loader->is_assigned[index] = true;
+	free(origin->file);
+	*origin = (struct origin){ .file = strdup(line->file), .number = line->number };
+	if (!origin->file)
+		return err_oom(loader->err);
 	r = config_value_set(key, value, loader->fresh, loader->err);
 	if (r < 0)
 		return err_prefix(loader->err, r, "%s:%u: %s", line->file, line->number, key->name);
@@ -384,6 +414,8 @@ int config_load(const struct config_table *table, const char *path, enum config_
 	r = loader_init(&loader);
 	if (r == 0)
 		r = read_files(&loader, path, presence);
+	if (r == 0)
+		r = check_together(&loader, path);
 	if (r < 0)
 		return r;
 	loader_commit(&loader, settings);
@@ -405,6 +437,8 @@ int config_load_text(const struct config_table *table, const char *name, const c
 	r = loader_init(&loader);
 	if (r == 0)
 		r = read_text(&loader, name, copy, length);
+	if (r == 0)
+		r = check_together(&loader, name);
 	if (r < 0)
 		return r;
 	loader_commit(&loader, settings);

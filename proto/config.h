@@ -100,12 +100,21 @@ struct config_table {
 	size_t n_keys;
 	size_t settings_size;
 	bool ignore_unknown; /* keys and sections: a program's own file, of whichever release */
+	/* What no key alone can tell: 0, or negative with @err saying what does not go together, and of
+	 * which two members (their offsets). The line of the first of them that a file sets is then named. */
+	int (*check)(const void *settings, size_t ret_members[static 2], struct err *err);
 };
 
 #define CONFIG_TABLE(title_, type_, keys_)                                       \
 	{                                                                        \
 		.title = (title_), .keys = (keys_), .n_keys = ARRAY_SIZE(keys_), \
 		.settings_size = sizeof(type_)                                   \
+	}
+
+#define CONFIG_TABLE_CHECKED(title_, type_, keys_, check_)                       \
+	{                                                                        \
+		.title = (title_), .keys = (keys_), .n_keys = ARRAY_SIZE(keys_), \
+		.settings_size = sizeof(type_), .check = (check_)                \
 	}
 
 #define CONFIG_TABLE_OF_RELEASES(title_, type_, keys_)                           \

@@ -146,12 +146,13 @@ static const struct config_key keys[] = {
 	  .min = 100, .max = 3600000 },
 };
 
-static const struct config_table table =
-	CONFIG_TABLE("What berth-sandboxd permits on this host. berthd cannot change or exceed it.",
-		     struct policy, keys);
-
-static int check_id_range(const struct policy *policy, struct err *err)
+static int check_id_range(const void *settings, size_t ret_members[static 2], struct err *err)
 {
+	const struct policy *policy = settings;
+
+	ret_members[0] = policy->id_range_first % POLICY_ID_RANGE ? MEMBER(id_range_first)
+								  : MEMBER(id_range_count);
+	ret_members[1] = MEMBER(id_range_first);
 	if (policy->id_range_first % POLICY_ID_RANGE || policy->id_range_count % POLICY_ID_RANGE)
 		return err_set(err, ERR_INVALID, EINVAL,
 			       "IdRangeFirst=%llu and IdRangeCount=%llu must be multiples of 65536",
@@ -166,6 +167,10 @@ static int check_id_range(const struct policy *policy, struct err *err)
 	return 0;
 }
 
+static const struct config_table table = CONFIG_TABLE_CHECKED(
+	"What berth-sandboxd permits on this host. berthd cannot change or exceed it.",
+	struct policy, keys, check_id_range);
+
 static int policy_derive(struct policy *policy, struct err *err)
 {
 	policy->capabilities = 0;
@@ -175,7 +180,7 @@ static int policy_derive(struct policy *policy, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	return check_id_range(policy, err);
+	return 0;
 }
 
 static int policy_adopt(struct policy *fresh, struct policy *ret, struct err *err)

@@ -284,13 +284,17 @@ static int split_address(const char *address, char *host, size_t n_host, const c
 	return 0;
 }
 
+/* Of names and of both kinds of numbers, with an interface behind a % . */
+#define HOST_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:%"
+
 bool grpc_server_is_address(const char *address)
 {
 	char host[NI_MAXHOST];
 	const char *port;
 	size_t digits;
 
-	if (split_address(address, host, sizeof(host), &port) < 0)
+	if (split_address(address, host, sizeof(host), &port) < 0 || !host[0] ||
+	    host[strspn(host, HOST_BYTES)] != '\0')
 		return false;
 	digits = strspn(port, "0123456789");
 	return digits > 0 && digits <= 5 && port[digits] == '\0' && atoi(port) <= UINT16_MAX;

@@ -58,8 +58,20 @@ static const struct config_key keys[] = {
 	  .choices = levels },
 };
 
-static const struct config_table table = CONFIG_TABLE("What the test reads.", struct settings,
-						      keys);
+/* What no key alone can tell. */
+static int check_together(const void *data, size_t ret_members[static 2], struct err *err)
+{
+	const struct settings *settings = data;
+
+	if (!settings->telnet || settings->count >= 7)
+		return 0;
+	ret_members[0] = offsetof(struct settings, count);
+	ret_members[1] = offsetof(struct settings, telnet);
+	return err_set(err, ERR_INVALID, EINVAL, "too few for Telnet");
+}
+
+static const struct config_table table =
+	CONFIG_TABLE_CHECKED("What the test reads.", struct settings, keys, check_together);
 
 static int load_text(const char *text, struct settings *settings, struct err *err)
 {
@@ -466,6 +478,21 @@ static void an_error_in_a_drop_in_names_it(void **state)
 	expect_file_wrong(ERR_INVALID, "/x.conf.d/10-a.conf:3: Count: ");
 }
 
+static void what_does_not_go_together_names_the_line_of_either(void **state)
+{
+	struct settings settings = { 0 };
+	struct err err = { 0 };
+
+	expect_wrong("[Server]\nTelnet=yes\nCount=8\n\nCount=2\n", "x.conf:5: Count: too few");
+	expect_text_loads("[Server]\nTelnet=yes\nCount=2\nCount=\n", &settings);
+	write_file("x.conf", "[Server]\nCount=3\n");
+	write_file("x.conf.d/10-a.conf", "# one\n[Server]\nCount=9\nTelnet=yes\n");
+	assert_int_equal(config_load(&table, main_path, CONFIG_MUST_EXIST, &settings, &err), 0);
+	config_free(&table, &settings);
+	write_file("x.conf.d/9-b.conf", "[Server]\nCount=3\n");
+	expect_file_wrong(ERR_INVALID, "/x.conf.d/9-b.conf:2: Count: too few");
+}
+
 static void what_others_could_have_written_is_refused(void **state)
 {
 	write_file("x.conf", "");
@@ -530,6 +557,7 @@ int main(void)
 		file_test(drop_ins_follow_in_the_order_of_their_names),
 		file_test(a_missing_file_is_an_error_only_if_it_must_exist),
 		file_test(an_error_in_a_drop_in_names_it),
+		file_test(what_does_not_go_together_names_the_line_of_either),
 		file_test(what_others_could_have_written_is_refused),
 		file_test(what_is_no_file_is_refused),
 		file_test(more_than_a_mebibyte_is_refused),

@@ -150,6 +150,11 @@ static void a_bad_file_changes_nothing_and_names_the_line(void **state)
 	assert_non_null(strstr(err.text, ":3:"));
 	assert_int_equal(policy.max_workloads, 7);
 	assert_true(policy_load_text("[Host]\nIdRangeFirst=1342177281\n", &policy, &err) < 0);
+	assert_non_null(strstr(err.text, ":2: IdRangeFirst: "));
+	assert_true(policy_load_text("[Host]\n\nIdRangeCount=65537\n", &policy, &err) < 0);
+	assert_non_null(strstr(err.text, ":3: IdRangeCount: "));
+	assert_true(policy_load_text("[Host]\nIdRangeFirst=4293918720\n", &policy, &err) < 0);
+	assert_non_null(strstr(err.text, ":2: IdRangeFirst: "));
 	assert_true(policy_load_text("[Policy]\nAllowHostDirectories=/srv\n", &policy, &err) < 0);
 	assert_non_null(strstr(err.text, ":ro"));
 	assert_int_equal(policy.max_workloads, 7);
