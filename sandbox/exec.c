@@ -118,7 +118,7 @@ static int find_filter(void *context, struct err *err)
 
 	FAILPOINT_RETURN("monitor.exec.filter", err);
 	return birth_find_filter(&session->birth, spec->filter, spec->filter_image_fd,
-				 &spec->filter_request, &session->compiled,
+				 &spec->filter_request, filter_compile, &session->compiled,
 				 &session->process.filter, err);
 }
 

@@ -58,8 +58,9 @@ struct filter {
  *                    its own (SCMP_ACT_NOTIFY), tracing, or not to allow execve(2)
  *   ERR_UNSUPPORTED  libseccomp or the kernel cannot do it
  */
-int filter_compile(const struct filter_request *request, struct filter **ret_filter,
-		   struct err *err);
+typedef int filter_compile_func(const struct filter_request *request, struct filter **ret_filter,
+				struct err *err);
+filter_compile_func filter_compile;
 void filter_free(struct filter *filter);
 DEFINE_CLEANUP(struct filter *, filter_free)
 

@@ -147,7 +147,7 @@ static void remove_group(void *context)
 	if (!launch->group)
 		return;
 	(void)taskgroup_wait(launch->group, TASKGROUP_EMPTY, GROUP_EMPTY_MS);
-	(void)taskgroup_remove(launch->group, NULL);
+	taskgroup_unmake(launch->group);
 	taskgroup_free(launch->group);
 	launch->group = NULL;
 }
@@ -244,7 +244,7 @@ static int find_filter(void *context, struct err *err)
 
 	FAILPOINT_RETURN("monitor.launch.filter", err);
 	return birth_find_filter(&launch->birth, spec->filter, spec->filter_image_fd,
-				 &spec->filter_request, &launch->compiled,
+				 &spec->filter_request, spec->compile, &launch->compiled,
 				 &launch->assemble.process.filter, err);
 }
 
@@ -342,10 +342,9 @@ static const struct birth_step steps[] = {
 	{ "wait", wait_program, NULL },
 };
 
-/* In the forked child; its memory, and all that is open, ends with it. */
-static int launch_monitor(const void *context, int control_fd)
+int launch_monitor(const struct launch_spec *spec, int control_fd)
 {
-	struct launch launch = { .spec = context };
+	struct launch launch = { .spec = spec };
 	struct err err = { 0 };
 	size_t done = 0;
 	int r;
@@ -375,7 +374,12 @@ static int launch_monitor(const void *context, int control_fd)
 	return birth_hand_over(&launch.birth);
 }
 
+static int monitor(const void *spec, int control_fd)
+{
+	return launch_monitor(spec, control_fd);
+}
+
 int launch_fork(const struct launch_spec *spec, struct launched *ret, struct err *err)
 {
-	return birth_fork(spec->monitors_fd, launch_monitor, spec, ret, err);
+	return birth_fork(spec->monitors_fd, monitor, spec, ret, err);
 }

@@ -98,6 +98,7 @@ struct launch_spec {
 	const struct filter *filter;
 	int filter_image_fd;
 	struct filter_request filter_request;
+	filter_compile_func *compile; /* filter_compile(); NULL where @filter is given */
 
 	struct launch_log log;
 	bool tty;
@@ -107,8 +108,9 @@ struct launch_spec {
 	int page_fd; /* PAGE_BYTES long, read-write; the monitor fills it in from PAGE_STARTING on */
 	int run_dir_fd; /* 0700, root's: MONITOR_SOCKET_NAME is made in it */
 
-	/* Of berth-sandboxd, kept since its start. */
-	int monitor_program_fd; /* launch_open_monitor_program() */
+	/* Of berth-sandboxd, kept since its start: launch_open_monitor_program(). -1: the caller of launch_monitor()
+	 * is that program. */
+	int monitor_program_fd;
 };
 
 void launch_spec_init(struct launch_spec *spec);
@@ -127,6 +129,12 @@ struct launched {
  *   ERR_EXHAUSTED  no processes, no descriptors, no memory
  */
 int launch_fork(const struct launch_spec *spec, struct launched *ret, struct err *err);
+
+/*
+ * The monitor's own life, in a process of its own that is nobody else's yet: the launch, then whatever the
+ * container does until its end. Its memory and all that is open end with it. Returns the exit status.
+ */
+int launch_monitor(const struct launch_spec *spec, int control_fd);
 
 /*
  * Open the program that monitors become, by absolute path, once at start: a sealed copy in memory, so that

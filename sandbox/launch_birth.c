@@ -63,6 +63,19 @@ static void set_monitor_oom_score(void)
 	(void)close(fd);
 }
 
+void birth_quiet(void)
+{
+	signals_block();
+	set_monitor_oom_score();
+	(void)prctl(PR_SET_DUMPABLE, 0);
+}
+
+void birth_detach(void)
+{
+	(void)prctl(PR_SET_NAME, "berth-launch");
+	(void)setsid();
+}
+
 int birth_fork(int monitors_fd, int (*monitor)(const void *spec, int control_fd), const void *spec,
 	       struct launched *ret, struct err *err)
 {
@@ -87,11 +100,8 @@ int birth_fork(int monitors_fd, int (*monitor)(const void *spec, int control_fd)
 	}
 	if (pid == 0) {
 		(void)close(pair[0]);
-		signals_block();
-		set_monitor_oom_score();
-		(void)prctl(PR_SET_DUMPABLE, 0);
-		(void)prctl(PR_SET_NAME, "berth-launch");
-		(void)setsid();
+		birth_quiet();
+		birth_detach();
 		_exit(monitor(spec, pair[1]));
 	}
 	(void)close(pair[1]);
@@ -238,8 +248,9 @@ int birth_place_streams(struct birth *birth, struct err *err)
 /* ---- birth ---- */
 
 int birth_find_filter(struct birth *birth, const struct filter *known, int known_image_fd,
-		      const struct filter_request *request, struct filter **ret_compiled,
-		      const struct filter **ret_filter, struct err *err)
+		      const struct filter_request *request, filter_compile_func *compile,
+		      struct filter **ret_compiled, const struct filter **ret_filter,
+		      struct err *err)
 {
 	struct monitor_message message = { 0 };
 	int image_fd;
@@ -249,7 +260,7 @@ int birth_find_filter(struct birth *birth, const struct filter *known, int known
 	birth->setup.image_fd = known_image_fd;
 	if (known)
 		return 0;
-	r = filter_compile(request, ret_compiled, err);
+	r = compile(request, ret_compiled, err);
 	if (r < 0)
 		return r;
 	image_fd = filter_serialize(*ret_compiled, err);

@@ -26,7 +26,7 @@ struct birth {
 	struct monitor_step steps[MONITOR_STEPS_MAX];
 	int streams[3];             /* what becomes the process's 0, 1 and 2 */
 	struct monitor_setup setup; /* filled in on the way; descriptors -1 at first */
-	int program_fd;             /* of the small program */
+	int program_fd; /* of the small program; -1 in the launcher's forks, which are that */
 };
 
 /* One step of a monitor. @undo is safe if the step never ran. */
@@ -40,6 +40,10 @@ struct birth_step {
  * of it, in the cgroup @monitors_fd (-1: the caller's own). */
 int birth_fork(int monitors_fd, int (*monitor)(const void *spec, int control_fd), const void *spec,
 	       struct launched *ret, struct err *err);
+
+/* Its parts, for a launcher: what holds for all monitors, and what each does for itself. */
+void birth_quiet(void);
+void birth_detach(void);
 
 int birth_init(struct birth *birth, int control_fd, struct err *err);
 /* The same for a successor, which waits for nobody's birth: without the gate. */
@@ -62,11 +66,12 @@ int birth_place_streams(struct birth *birth, struct err *err);
 int birth_clone(struct birth *birth, uint64_t flags, int group_fd, void (*process)(void *context),
 		void *context, struct err *err);
 
-/* @known where the daemon has it, with its image; otherwise what @request compiles to, here, where it
+/* @known where the daemon has it, with its image; otherwise what @compile makes of @request, here, where it
  * delays nobody else, and the daemon is sent the image. *ret_compiled is the caller's to free. */
 int birth_find_filter(struct birth *birth, const struct filter *known, int known_image_fd,
-		      const struct filter_request *request, struct filter **ret_compiled,
-		      const struct filter **ret_filter, struct err *err);
+		      const struct filter_request *request, filter_compile_func *compile,
+		      struct filter **ret_compiled, const struct filter **ret_filter,
+		      struct err *err);
 
 /* Host's oom_score_adj of the process; a refusal is a warning. */
 void birth_set_oom_score(struct birth *birth, int oom_score_adj);
@@ -101,7 +106,7 @@ void birth_stamp(struct birth *birth);
 void birth_tell_started(struct birth *birth);
 void birth_tell_failed(struct birth *birth, const struct err *why);
 
-/* Become the small program; it goes on in this one where that cannot be executed. Returns the exit status. */
+/* Become the small program; it goes on in this one where there is none to execute. Returns the exit status. */
 int birth_hand_over(struct birth *birth);
 
 /* @env with PATH and HOME (and TERM for a terminal) where it lacks them; malloc'ed array of borrowed

@@ -1,7 +1,9 @@
 /* How a birth ends: the daemon is told, and the monitor becomes the small program. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -135,30 +137,62 @@ void birth_tell_failed(struct birth *birth, const struct err *why)
 
 /* ---- handing over ---- */
 
+#define SETUP_FDS (14 + MONITOR_FDS_MAX)
+
+/* Where the setup holds descriptors; some are -1. */
+static void find_descriptors(struct monitor_setup *setup, int32_t *all[static SETUP_FDS])
+{
+	int32_t *named[SETUP_FDS - MONITOR_FDS_MAX] = {
+		&setup->control_fd, &setup->listen_fd, &setup->child_pidfd, &setup->stdin_fd,
+		&setup->stdout_fd,  &setup->stderr_fd, &setup->terminal_fd, &setup->listener_fd,
+		&setup->image_fd,   &setup->page_fd,   &setup->log_dir_fd,  &setup->run_dir_fd,
+		&setup->freezer_fd, &setup->attach_fd,
+	};
+
+	memcpy(all, named, sizeof(named));
+	for (size_t i = 0; i < MONITOR_FDS_MAX; i++)
+		all[ARRAY_SIZE(named) + i] = &setup->dirs[i];
+}
+
 static void keep(int fd)
 {
 	if (fd >= 0)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
-static void keep_descriptors(const struct monitor_setup *setup)
+static void keep_descriptors(struct monitor_setup *setup)
 {
-	keep(setup->control_fd);
-	keep(setup->listen_fd);
-	keep(setup->child_pidfd);
-	keep(setup->stdin_fd);
-	keep(setup->stdout_fd);
-	keep(setup->stderr_fd);
-	keep(setup->terminal_fd);
-	keep(setup->listener_fd);
-	keep(setup->attach_fd);
-	keep(setup->image_fd);
-	keep(setup->page_fd);
-	keep(setup->log_dir_fd);
-	keep(setup->run_dir_fd);
-	keep(setup->freezer_fd);
-	for (size_t i = 0; i < ARRAY_SIZE(setup->dirs); i++)
-		keep(setup->dirs[i]);
+	int32_t *all[SETUP_FDS];
+
+	find_descriptors(setup, all);
+	for (size_t i = 0; i < SETUP_FDS; i++)
+		keep(*all[i]);
+}
+
+static int ascending(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* What execve(2) would do with all that is close-on-exec. */
+static void close_all_others(struct monitor_setup *setup)
+{
+	int kept[SETUP_FDS + 1];
+	int32_t *all[SETUP_FDS];
+	int next = 3;
+
+	find_descriptors(setup, all);
+	for (size_t i = 0; i < SETUP_FDS; i++)
+		kept[i] = *all[i];
+	kept[SETUP_FDS] = INT_MAX - 1;
+	qsort(kept, ARRAY_SIZE(kept), sizeof(kept[0]), ascending);
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		if (kept[i] < next)
+			continue; /* none, or one that stands there twice */
+		if (kept[i] > next)
+			(void)close_range((unsigned int)next, (unsigned int)kept[i] - 1, 0);
+		next = kept[i] + 1;
+	}
 }
 
 /* 0, 1 and 2 are the program's streams in our table too: as long as we hold them its pipes never end. */
@@ -188,23 +222,17 @@ static int write_setup(const struct monitor_setup *setup)
 /* The number that the small program reads its setup from may be anything of ours: it moves away first. */
 static void free_number(struct monitor_setup *setup, int number)
 {
-	int32_t *all[] = { &setup->control_fd,  &setup->listen_fd,   &setup->child_pidfd,
-			   &setup->stdin_fd,    &setup->stdout_fd,   &setup->stderr_fd,
-			   &setup->terminal_fd, &setup->listener_fd, &setup->image_fd,
-			   &setup->page_fd,     &setup->log_dir_fd,  &setup->run_dir_fd,
-			   &setup->freezer_fd,  &setup->attach_fd };
+	int32_t *all[SETUP_FDS];
 
-	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+	find_descriptors(setup, all);
+	for (size_t i = 0; i < SETUP_FDS; i++) {
 		if (*all[i] == number)
 			*all[i] = fcntl(number, F_DUPFD_CLOEXEC, number + 1);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(setup->dirs); i++) {
-		if (setup->dirs[i] == number)
-			setup->dirs[i] = fcntl(number, F_DUPFD_CLOEXEC, number + 1);
-	}
 }
 
-int birth_hand_over(struct birth *birth)
+/* The fork of a daemon becomes small by executing the small program. */
+static void execute_program(struct birth *birth)
 {
 	struct monitor_setup *setup = &birth->setup;
 	char *const env[] = { failpoint_environment(), NULL };
@@ -213,9 +241,7 @@ int birth_hand_over(struct birth *birth)
 	int program_fd = birth->program_fd;
 	int fd;
 
-	FAILPOINT("monitor.hand-over.begin");
 	(void)snprintf(title, sizeof(title), "berth-monitor: %s", birth->what);
-	let_go_of_streams();
 	free_number(setup, MONITOR_SETUP_FD);
 	if (program_fd == MONITOR_SETUP_FD)
 		program_fd = fcntl(program_fd, F_DUPFD_CLOEXEC, MONITOR_SETUP_FD + 1);
@@ -223,9 +249,19 @@ int birth_hand_over(struct birth *birth)
 	if (fd >= 0 && (fd == MONITOR_SETUP_FD || dup2(fd, MONITOR_SETUP_FD) >= 0)) {
 		keep_descriptors(setup);
 		keep(MONITOR_SETUP_FD);
-		FAILPOINT("monitor.hand-over.exec");
 		(void)syscall(SYS_execveat, program_fd, "", argv, env, AT_EMPTY_PATH);
 	}
-	/* No program, but a container that runs: it is watched all the same. */
-	return monitor_run(setup);
+}
+
+int birth_hand_over(struct birth *birth)
+{
+	FAILPOINT("monitor.hand-over.begin");
+	let_go_of_streams();
+	FAILPOINT("monitor.hand-over.exec");
+	if (birth->program_fd >= 0)
+		execute_program(birth);
+	/* The launcher's fork is small. Where there is no program, there is a container that runs: it is watched
+	 * all the same. */
+	close_all_others(&birth->setup);
+	return monitor_run(&birth->setup);
 }

@@ -43,6 +43,9 @@ static int copy_and_seal(int from_fd, int to_fd)
 
 	if (fstat(from_fd, &st) < 0)
 		return -errno;
+	/* Root's alone: a program of an image that names /proc/self/exe as its interpreter gets nothing. */
+	if (fchmod(to_fd, 0500) < 0)
+		return -errno;
 	while (done < st.st_size) {
 		ssize_t n = sendfile(to_fd, from_fd, &done, (size_t)(st.st_size - done));
 

@@ -12,6 +12,7 @@
 #include "sandbox/call.h"
 #include "sandbox/descriptors.h"
 #include "sandbox/launch.h"
+#include "sandbox/launcher.h"
 #include "sandbox/monitors.h"
 #include "sandbox/page_file.h"
 #include "sandbox/path.h"
@@ -274,6 +275,7 @@ static int draft_filter(struct call *call, struct draft *draft, struct container
 			return err_oom(err);
 	}
 	settings_filter_request(settings, request);
+	draft->spec.compile = filter_compile;
 	draft->spec.filter = filter_cache_get(call->host->filters, request,
 					      &draft->spec.filter_image_fd);
 	return 0;
@@ -412,7 +414,7 @@ static int fork_monitor(struct call *call, struct draft *draft, struct container
 
 	FAILPOINT_RETURN("sandboxd.launch.fork", err);
 	draft_host(call, draft, container);
-	r = launch_fork(&draft->spec, &launched, err);
+	r = launcher_fork(call->host->launcher, &draft->spec, &launched, err);
 	if (r < 0)
 		return r;
 	FAILPOINT("sandboxd.launch.forked");

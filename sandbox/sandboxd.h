@@ -19,6 +19,7 @@ struct departures;
 struct device_filters;
 struct filter_cache;
 struct hierarchy;
+struct launcher;
 struct leftovers;
 struct namespace_pool;
 struct reaper;
@@ -37,6 +38,7 @@ struct sandboxd {
 	struct namespace_pool *pool;
 	struct registry registry;
 	struct leftovers *leftovers;
+	struct launcher *launcher;
 	struct agent_link *link;
 	struct slow_writes *slow_writes;
 	int monitor_program_fd;

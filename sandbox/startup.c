@@ -26,6 +26,7 @@
 #include "sandbox/hierarchy.h"
 #include "sandbox/idrange.h"
 #include "sandbox/launch.h"
+#include "sandbox/launcher.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/namespace_pool.h"
 #include "sandbox/reaper.h"
@@ -322,12 +323,20 @@ static int confine_self(const struct startup_options *options, struct sandboxd *
 	return confine_apply(&host->policy, err);
 }
 
+/* After confine_self(), whose rights it keeps. */
+static int start_launcher(const struct startup_options *options, struct sandboxd *host,
+			  struct err *err)
+{
+	return launcher_new(host->monitor_program_fd, host->hierarchy, host->monitors_fd,
+			    host->device_filters != NULL, host->reaper, &host->launcher, err);
+}
+
 static int (*const steps[])(const struct startup_options *options, struct sandboxd *host,
 			    struct err *err) = {
-	take_descriptors, load_policy,     probe_kernel,    find_agent,
-	open_places,      read_boot_id,    set_limits,      find_groups,
-	start_loop,       prepare_devices, prepare_filters, open_monitor,
-	confine_self,     recover,         fill_pool,       listen_for_agent,
+	take_descriptors, load_policy,      probe_kernel, find_agent,     open_places,
+	read_boot_id,     set_limits,       find_groups,  start_loop,     prepare_devices,
+	prepare_filters,  open_monitor,     confine_self, start_launcher, recover,
+	fill_pool,        listen_for_agent,
 };
 
 int startup_open(const struct startup_options *options, struct sandboxd *host, struct err *err)
@@ -354,6 +363,7 @@ void startup_close(struct sandboxd *host)
 	slow_writes_free(host->slow_writes);
 	registry_clear(&host->registry);
 	namespace_pool_free(host->pool);
+	launcher_free(host->launcher);
 	leftovers_free(host->leftovers);
 	idranges_free(host->ranges);
 	departures_free(host->departures);

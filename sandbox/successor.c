@@ -84,7 +84,7 @@ static void find_denials(const struct heir *heir, struct birth *birth)
 
 	if (birth->setup.listener_fd < 0 ||
 	    birth_find_filter(birth, heir->filter, heir->filter_image_fd, &heir->filter_request,
-			      &compiled, &filter, &err) >= 0)
+			      filter_compile, &compiled, &filter, &err) >= 0)
 		return;
 	birth_warn(birth, err.text);
 	birth->setup.listener_fd = -1;

@@ -191,8 +191,7 @@ int taskgroup_clone_fd(const struct taskgroup *group)
 	return unified >= 0 ? group->dir_fds[unified] : -1;
 }
 
-/* The mount whose directory's inode is the group's identity. */
-static int identity_mount(const struct hierarchy *hierarchy)
+int taskgroup_identity_mount(const struct hierarchy *hierarchy)
 {
 	return hierarchy->unified >= 0 ? hierarchy->unified : hierarchy->where[CONTROLLER_MEMORY];
 }
@@ -223,7 +222,7 @@ static int take_dir(struct taskgroup *group, size_t mount, bool keep)
 	if (fstatat(hierarchy->mounts[mount].base_fd, group->path, &status, AT_SYMLINK_NOFOLLOW) <
 	    0)
 		return -errno;
-	if ((int)mount == identity_mount(hierarchy))
+	if ((int)mount == taskgroup_identity_mount(hierarchy))
 		group->id = status.st_ino;
 	return 0;
 }
@@ -257,6 +256,15 @@ static void unmake_dirs(struct taskgroup *group, size_t made)
 		(void)unlinkat(group->hierarchy->mounts[i].base_fd, group->path, AT_REMOVEDIR);
 		fd_close(&group->dir_fds[i]);
 	}
+}
+
+void taskgroup_unmake(struct taskgroup *group)
+{
+	bool was_protected = taskgroup_is_protected(group);
+
+	unmake_dirs(group, group->hierarchy->mount_count);
+	if (was_protected)
+		(void)taskgroup_protect_above(group, NULL);
 }
 
 /* A v1 cpuset starts without cpus and memory nodes and then takes no process: give it its parent's. */
@@ -386,12 +394,6 @@ int taskgroup_open(const struct hierarchy *hierarchy, const char *path, enum tas
 	return 0;
 }
 
-/* What libcgroup calls it. */
-static void library_path(const struct taskgroup *group, char path[static 1024])
-{
-	(void)snprintf(path, 1024, "%s/%s", group->hierarchy->base + 1, group->path);
-}
-
 /* By hand: it is between fork and exec, and the library took three times as long (300, 120 us). */
 int taskgroup_enter(const struct taskgroup *group, struct err *err)
 {
@@ -404,31 +406,6 @@ int taskgroup_enter(const struct taskgroup *group, struct err *err)
 				       mount->path, group->hierarchy->base, group->path);
 	}
 	return 0;
-}
-
-int taskgroup_remove(const struct taskgroup *group, struct err *err)
-{
-	bool was_protected = taskgroup_is_protected(group);
-	char path[1024];
-	int busy = 0;
-
-	library_path(group, path);
-	/* The hierarchy that knows about all processes comes first: where it refuses, nothing goes. */
-	for (size_t i = 0; i < group->hierarchy->mount_count; i++) {
-		size_t mount = ((size_t)identity_mount(group->hierarchy) + i) %
-			       group->hierarchy->mount_count;
-		int r = lcg_remove(group->hierarchy, path, mount, err);
-
-		if (r == -EBUSY && i == 0)
-			return r;
-		if (r < 0 && r != -EBUSY)
-			return r;
-		if (r < 0)
-			busy = r;
-	}
-	if (was_protected && !busy)
-		return taskgroup_protect_above(group, err);
-	return busy;
 }
 
 /* The directory in @mount once more, *ret_fd -1 where the host or the group has none. */
@@ -461,7 +438,7 @@ int taskgroup_open_dirs(const struct taskgroup *group, int ret_fds[static TASKGR
 		[TASKGROUP_DIR_PIDS] = CONTROLLER_PIDS,
 	};
 	const struct hierarchy *hierarchy = group->hierarchy;
-	int fds[TASKGROUP_DIR_COUNT];
+	int fds[TASKGROUP_DIR_COUNT] = { 0 };
 
 	for (int i = 0; i < TASKGROUP_DIR_COUNT; i++) {
 		int mount = i == TASKGROUP_DIR_UNIFIED            ? hierarchy->unified

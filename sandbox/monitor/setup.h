@@ -11,7 +11,12 @@
 #include "sandbox/monitor_wire.h"
 
 #define MONITOR_SETUP_FD      3
+#define LAUNCHER_FD           3 /* a socket there: the launcher's, sandbox/launcher.h */
 #define MONITOR_SETUP_VERSION 3u
+
+/* The launcher's environment, for the titles of its forks. */
+#define LAUNCHER_TITLE_PADDING "TITLE=" LAUNCHER_BLANKS LAUNCHER_BLANKS LAUNCHER_BLANKS
+#define LAUNCHER_BLANKS        "                                                "
 
 struct monitor_setup {
 	uint32_t version;

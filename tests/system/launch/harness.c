@@ -182,6 +182,15 @@ void harness_begin(struct harness *harness, bool host_ids)
 	check(filter_compile(&request, &harness->filter, &err), &err);
 	harness->filter_image_fd = filter_serialize(harness->filter, &err);
 	check(harness->filter_image_fd, &err);
+	check(device_filters_prepare(harness->filters, harness->hierarchy, device_filter_default,
+				     device_filter_default_count, &err),
+	      &err);
+	if (strcmp(getenv("LAUNCH_TEST_LAUNCHER") ?: "yes", "no") != 0) {
+		check(launcher_new(harness->program_fd, harness->hierarchy, harness->monitors_fd,
+				   true, NULL, &harness->launcher, &err),
+		      &err);
+		assert_int_not_equal(launcher_pid(harness->launcher), 0);
+	}
 	root_fd = open_directory(harness, "rootfs");
 	make_rootfs(root_fd);
 	harness->root_fd = open_directory(harness, "rootfs");
@@ -199,6 +208,7 @@ void harness_end(struct harness *harness)
 {
 	struct err err = { 0 };
 
+	launcher_free(harness->launcher);
 	check(taskgroup_remove(harness->workload_group, &err), &err);
 	taskgroup_free(harness->workload_group);
 	fd_close(&harness->monitors_fd);
@@ -257,6 +267,7 @@ void container_init(struct container *container, struct harness *harness, const 
 	spec->user = "";
 	spec->filter = harness->filter;
 	spec->filter_image_fd = harness->filter_image_fd;
+	spec->compile = filter_compile;
 	spec->log.dir_fd = container->log_fd;
 	spec->page_fd = container->page_fd;
 	spec->run_dir_fd = container->run_fd;
@@ -268,7 +279,10 @@ void container_launch(struct container *container, struct harness *harness)
 {
 	struct err err = { 0 };
 
-	check(launch_fork(&container->spec, &container->launched, &err), &err);
+	check(harness->launcher ? launcher_fork(harness->launcher, &container->spec,
+						&container->launched, &err)
+				: launch_fork(&container->spec, &container->launched, &err),
+	      &err);
 }
 
 static void take(struct container *container, const int *fds, size_t fd_count)

@@ -13,6 +13,7 @@
 #include "sandbox/device_filter.h"
 #include "sandbox/exec.h"
 #include "sandbox/launch.h"
+#include "sandbox/launcher.h"
 #include "sandbox/monitor_wire.h"
 #include "sandbox/namespace_pool.h"
 
@@ -30,6 +31,8 @@ struct harness {
 	int root_fd;
 	struct filter *filter;
 	int filter_image_fd;
+	struct launcher
+		*launcher; /* NULL where LAUNCH_TEST_LAUNCHER=no: monitors are forked from here */
 	unsigned int launches;
 };
 

@@ -130,11 +130,13 @@ static void no_namespace_can_be_made_or_joined(void **state)
 static void without_a_filter_nested_users_still_fail(void **state)
 {
 	struct filter none = { 0 };
+	cleanup_fd int image_fd = filter_serialize(&none, NULL);
 	struct container container;
 	char *text;
 
 	container_init(&container, &harness, ARGV("probe", "NEWUSER", "NEWNS", "acct"));
 	container.spec.filter = &none;
+	container.spec.filter_image_fd = image_fd;
 	container_run(&container, &harness);
 	text = container_log(&container, "stdout");
 	assert_string_equal(text, "NEWUSER ENOSPC\nNEWNS EPERM\nacct EPERM\n");
