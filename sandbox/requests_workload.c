@@ -368,14 +368,15 @@ int call_remove_workload(struct call *call, struct err *err)
 			       running);
 	FAILPOINT("sandboxd.remove.begin");
 	call->removed = &result;
+	/* The record goes last: as long as it is there berthd is told of the workload, and asks again. */
+	r = wish->remove_logs ? removal_logs(call->host, wish->workload, err) : 0;
+	if (r < 0)
+		note_pending(err->text, call);
+	FAILPOINT("sandboxd.remove.logs");
 	if (workload)
 		removal_workload(call->host, workload, note_pending, call);
 	call->workload = NULL;
-	FAILPOINT("sandboxd.remove.logs");
-	r = wish->remove_logs ? removal_logs(call->host, wish->workload, err) : 0;
 	FAILPOINT("sandboxd.remove.answer");
-	if (r < 0)
-		note_pending(err->text, call);
 	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_REMOVE;
 	reply.remove = &result;
 	agent_link_reply(call->host->link, call->asker, &reply, NULL, 0);

@@ -685,6 +685,7 @@ int store_sqlite_new(sd_event *event, const struct store_sqlite_config *config,
 	if (!durable)
 		return err_oom(err);
 	durable->store.ops = &durable_ops;
+	durable->store.keeps = true;
 	durable->answered_fd = -1;
 	durable->events_max = config->events_max;
 	durable->retry_ms = config->retry_ms ? config->retry_ms : RETRY_DEFAULT_MS;

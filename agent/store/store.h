@@ -97,6 +97,7 @@ struct store {
 	char damage[STORE_SENTENCE_MAX]; /* what was kept was in danger, and what became of it */
 	/* It does not know all that the host was asked for: a new file, or a damaged one. Set by load. */
 	bool fresh;
+	bool keeps; /* what is put is there for the next process */
 	/* What is kept could not be read at the start. When @failure is gone it can: start anew. */
 	bool unread;
 	/* The disk takes writes again, but what failed meanwhile is missing: put everything. May be

@@ -128,8 +128,9 @@ static void add_stray(struct engine *engine, const Berth__Sandbox__V1__KnownWork
 	for (size_t i = 0; i < known->n_containers; i++)
 		live |= is_live(known->containers[i]);
 	/* Where the store has lost its memory, not to be known is no reason to end. An id that is
-	 * known has lost nothing. */
-	stray->stays = live && engine->store->fresh && !engine_lookup(engine, stray->id);
+	 * known, if only as deleted, has lost nothing. */
+	stray->stays = live && engine->forgetful && !engine_lookup(engine, stray->id) &&
+		       !fence_tombstone(&engine->fence, stray->id);
 	if (stray->stays) {
 		hold_release_unknown(engine, known);
 		return;
@@ -320,6 +321,20 @@ static void go_on(struct engine *engine)
 	}
 }
 
+/* From here on what is not known was launched by nobody who still is. */
+static void stop_being_forgetful(struct engine *engine)
+{
+	const struct stray *stray;
+
+	LIST_FOREACH (stray, &engine->strays, link)
+		if (stray->stays)
+			return;
+	if (!engine->forgetful)
+		return;
+	engine->forgetful = false;
+	engine_keep_node(engine);
+}
+
 static void finish(struct engine *engine)
 {
 	char sentence[160];
@@ -336,6 +351,9 @@ static void finish(struct engine *engine)
 	}
 	engine->was_ready = true;
 	engine->loaded = false;
+	if (!engine->forgetful)
+		orphan_logs_remove(engine);
+	stop_being_forgetful(engine);
 	go_on(engine);
 	FAILPOINT("berthd.recovery.going-on");
 	drain_resume(engine);

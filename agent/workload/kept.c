@@ -200,6 +200,7 @@ void engine_keep_node(struct engine *engine)
 	node.unschedulable = !engine->schedulable;
 	node.unschedulable_sentence = engine->unschedulable;
 	node.boot_id = engine->host.boot_id;
+	node.knows_all = !engine->forgetful;
 	if (engine->drain.deadline_boot_ns) {
 		node.drain_deadline_boot_ns = engine->drain.deadline_boot_ns;
 		node.drain_deadline_wall_ns = engine->drain.deadline_wall_ns;
@@ -259,6 +260,8 @@ static int load_node(void *userdata, const uint8_t *bytes, size_t n)
 
 	if (!node)
 		return 0;
+	engine->node_loaded = true;
+	engine->forgetful = !node->knows_all;
 	if (engine->kept_node)
 		berth__agent__v1__node__free_unpacked(engine->kept_node, NULL);
 	engine->schedulable = !node->unschedulable;
@@ -601,6 +604,8 @@ int engine_load(struct engine *engine, struct err *err)
 		return r;
 	leases_loaded(engine);
 	records_apply_limits(engine);
+	/* A file that was made, and whose maker died before it could write who it is, is as new. */
+	engine->forgetful |= engine->store->fresh || (engine->store->keeps && !engine->node_loaded);
 	engine->loaded = engine->n_workloads > 0;
 	engine_keep_node(engine);
 	return 0;

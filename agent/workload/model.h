@@ -258,6 +258,10 @@ struct engine {
 	uint64_t boot_first_sequence;      /* events before it are of an earlier boot */
 	Berth__Agent__V1__Node *kept_node; /* while loading */
 	bool loaded; /* workloads of before this start; until the first inventory */
+	/* The store may not know all that the host was asked for, so that not to be known is no reason to
+	 * end. Until an inventory finds nothing that is not known. */
+	bool forgetful;
+	bool node_loaded;
 	TAILQ_HEAD(, workload) touched; /* waiters may be due */
 	TAILQ_HEAD(, workload) gone;    /* to be freed */
 	struct sandboxlink_listener link_listener;
@@ -516,6 +520,9 @@ bool inventory_has_stray(const struct engine *engine, const char *id);
 /* One that stays goes now; returns whether there was one. */
 bool inventory_end_stray(struct engine *engine, const char *id);
 void inventory_stray_exited(struct engine *engine, const char *id, uint64_t instance);
+
+/* orphan_logs.c: log files of ids that nobody knows. Only while what is known is all there is. */
+void orphan_logs_remove(struct engine *engine);
 
 /* session.c */
 void sessions_container_ended(struct container *container);

@@ -143,7 +143,6 @@ static void signal_first(struct monitor *monitor, int number)
 
 static void kill_all(struct monitor *monitor)
 {
-	FAILPOINT("monitor.stop.kill");
 	if (monitor->setup->session)
 		signal_first(monitor, SIGKILL);
 	else

@@ -265,6 +265,10 @@ def damage_is_set_aside_and_workloads_run_on(berth):
     if not any(name.startswith("agent.db.damaged-") for name in os.listdir(state)):
         raise AssertionError(f"the damaged file is not kept: {os.listdir(state)}")
     os.kill(pid, 0)
+    kill_berthd(berth)  # a new store that knows nothing is no proof that there was nothing
+    back(berth)
+    has(" ".join(berth.api.GetNode().node.warnings), "workload stays runs")
+    os.kill(pid, 0)
     for name in ("stays", "named"):
         refused(lambda: berth.api.Stop(fence=berth.fence(), id=name), "UNAVAILABLE", "lost")
     wait_gone(pid)
