@@ -1,0 +1,30 @@
+"""stories.py [PATTERN...]: what dies, fails or fills up, and what must hold: docs in README, "Faults"."""
+import os
+import signal
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from faulty_host import FaultyHost  # noqa: E402
+from story import run_stories  # noqa: E402
+
+import killed  # noqa: E402
+
+killed.add_stories()
+
+
+def main():
+    with FaultyHost() as berth:
+        berth.keep()
+        good = run_stories(berth, sys.argv[1:])
+    left = berth.what_is_left()
+    if left:
+        print("\n".join(left))
+        print(f"not ok nothing-is-left: {left[0]} (and {len(left) - 1} more)")
+    elif not sys.argv[1:]:
+        print("ok nothing-is-left")
+    return 0 if good and not left else 1
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a host is cleared away
+sys.exit(main())
