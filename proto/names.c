@@ -246,6 +246,18 @@ int names_check_path(const char *path, struct err *err)
 	return 0;
 }
 
+bool names_path_is_below(const char *path, const char *directory)
+{
+	size_t length = strlen(directory);
+
+	if (directory[0] != '/')
+		return false;
+	while (length > 0 && directory[length - 1] == '/')
+		length--;
+	return strncmp(path, directory, length) == 0 &&
+	       (path[length] == '/' || path[length] == '\0');
+}
+
 /* Exactly these: what the kernel keeps for each network or IPC namespace, and what cannot be used against
  * the host. None of them is a path or a program. */
 static const struct {

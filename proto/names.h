@@ -41,6 +41,8 @@ int names_check_hostname(const char *hostname, struct err *err);
 /* An absolute path in its only spelling: no empty, "." or ".." component, no '/' at the end ("/" itself
  * is allowed), no control character, UTF-8, at most 4095 bytes, components of at most 255. */
 int names_check_path(const char *path, struct err *err);
+/* Whether the absolute @path is @directory, which may end in '/', or lies below it, on a component boundary. */
+bool names_path_is_below(const char *path, const char *directory);
 
 /*
  * A sysctl that a workload may set: its name, exactly as written here, is on the list of those that the

@@ -18,6 +18,7 @@
 
 #include "proto/cleanup.h"
 #include "proto/err.h"
+#include "proto/names.h"
 
 /* A rename anywhere on the host while ".." is resolved makes the kernel give up with EAGAIN. A
  * hostile neighbour can rename all day, which makes most attempts fail; there is an end, after some
@@ -405,17 +406,6 @@ int path_read_file(int root_fd, const char *path, size_t limit_bytes, char **ret
 	return 0;
 }
 
-static bool lies_below(const char *name, const char *prefix)
-{
-	size_t length = strlen(prefix);
-
-	if (prefix[0] != '/')
-		return false;
-	while (length > 0 && prefix[length - 1] == '/')
-		length--;
-	return strncmp(name, prefix, length) == 0 && (name[length] == '/' || name[length] == '\0');
-}
-
 static bool has_control_byte(const char *text)
 {
 	for (; *text; text++)
@@ -439,7 +429,7 @@ static int check_allowed(int fd, const char *path, const char *const *allowed, s
 		return err_set(err, ERR_INTERNAL, errno, "cannot resolve %s: %m", path);
 	name[length] = '\0';
 	for (size_t i = 0; i < allowed_count; i++)
-		if (lies_below(name, allowed[i]))
+		if (names_path_is_below(name, allowed[i]))
 			return 0;
 	return err_set(err, ERR_DENIED, EACCES,
 		       "host path %s is not below one that this host's policy allows", path);

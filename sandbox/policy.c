@@ -17,8 +17,7 @@ static int check_directory(const char *value, struct err *err)
 	return names_check_path(value, err);
 }
 
-/* "/srv/data:ro" -> its path in @path and whether it is read-only. */
-static int split_host_directory(const char *item, char path[static NAME_PATH_MAX + 1],
+int policy_split_host_directory(const char *item, char path[static NAME_PATH_MAX + 1],
 				bool *ret_read_only, struct err *err)
 {
 	const char *colon = strrchr(item, ':');
@@ -41,7 +40,7 @@ static int check_host_directory(const char *value, struct err *err)
 	char path[NAME_PATH_MAX + 1];
 	bool read_only;
 
-	return split_host_directory(value, path, &read_only, err);
+	return policy_split_host_directory(value, path, &read_only, err);
 }
 
 static int check_capability(const char *value, struct err *err)
@@ -287,8 +286,8 @@ static int open_of_kind(const struct policy *policy, const char *path, bool read
 		const char *const prefixes[] = { prefix };
 		bool is_read_only;
 
-		if (split_host_directory(policy->host_directories.items[i], prefix, &is_read_only,
-					 NULL) < 0 ||
+		if (policy_split_host_directory(policy->host_directories.items[i], prefix,
+						&is_read_only, NULL) < 0 ||
 		    is_read_only != read_only)
 			continue;
 		fd = path_open_host(path, prefixes, 1, err);

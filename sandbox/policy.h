@@ -15,6 +15,7 @@
 #include "proto/cleanup.h"
 #include "proto/config.h"
 #include "proto/err.h"
+#include "proto/names.h"
 
 #define POLICY_FILE            "/etc/berth/sandboxd.conf"
 #define POLICY_ID_RANGE        65536U      /* ids of one workload */
@@ -75,6 +76,10 @@ int policy_open_root(const struct policy *policy, const char *path, bool writabl
 /* The same for a volume. *ret_read_only: the policy permits it for reading only. */
 int policy_open_host_directory(const struct policy *policy, const char *path, bool *ret_read_only,
 			       struct err *err);
+
+/* An item of host_directories, "/srv/data:ro": its path, and whether it is read-only. ERR_INVALID. */
+int policy_split_host_directory(const char *item, char path[static NAME_PATH_MAX + 1],
+				bool *ret_read_only, struct err *err);
 
 /* ERR_DENIED for a capability that is not GrantableCapabilities'; else its bit is or'ed into *set. */
 int policy_add_capability(const struct policy *policy, const char *name, uint64_t *set,

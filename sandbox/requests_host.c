@@ -15,7 +15,9 @@
 
 /* Of one inventory; what is left of the packet is for the frame around it. */
 #define INVENTORY_BYTES_MAX (PACKET_BYTES_MAX - 16U * 1024)
-#define POLICY_ARENA_BYTES  (64U << 10)
+#define POLICY_ARENA_BYTES  (128U << 10)
+#define DIRECTORY_BYTES_MAX \
+	(32U << 10) /* of all allowed directories: the packet holds more than them */
 
 static void fill_limits(const struct policy *policy, Berth__Sandbox__V1__Limits *limits)
 {
@@ -82,6 +84,66 @@ static void fill_policy(const struct policy *policy, Berth__Sandbox__V1__HelloRe
 	result->max_workloads = (uint32_t)policy->max_workloads;
 }
 
+static int add_directory(struct arena *arena, Berth__Sandbox__V1__AllowedDirectory ***list,
+			 size_t *n, const char *path, bool writable)
+{
+	Berth__Sandbox__V1__AllowedDirectory *directory =
+		arena_message(arena, &berth__sandbox__v1__allowed_directory__descriptor);
+
+	if (arena_append(arena, list, n, directory) < 0)
+		return -ENOMEM;
+	directory->path = arena_strdup(arena, path);
+	directory->writable = writable;
+	return directory->path ? 0 : -ENOMEM;
+}
+
+static size_t list_bytes(const struct config_list *list)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		bytes += strlen(list->items[i]);
+	return bytes;
+}
+
+static int add_roots(const struct config_list *list, bool writable, struct arena *arena,
+		     Berth__Sandbox__V1__AllowedDirectories *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < list->n; i++)
+		r = add_directory(arena, &ret->roots, &ret->n_roots, list->items[i], writable);
+	return r;
+}
+
+static int add_directories(const struct policy *policy, struct arena *arena,
+			   Berth__Sandbox__V1__HelloResult *result)
+{
+	Berth__Sandbox__V1__AllowedDirectories *all;
+	char path[NAME_PATH_MAX + 1];
+	bool read_only;
+	int r;
+
+	if (list_bytes(&policy->root_directories) + list_bytes(&policy->writable_root) +
+		    list_bytes(&policy->host_directories) >
+	    DIRECTORY_BYTES_MAX)
+		return 0;
+	all = arena_message(arena, &berth__sandbox__v1__allowed_directories__descriptor);
+	if (!all)
+		return -ENOMEM;
+	r = add_roots(&policy->root_directories, false, arena, all);
+	if (r == 0)
+		r = add_roots(&policy->writable_root, true, arena, all);
+	for (size_t i = 0; r == 0 && i < policy->host_directories.n; i++) {
+		r = policy_split_host_directory(policy->host_directories.items[i], path, &read_only,
+						NULL);
+		if (r == 0)
+			r = add_directory(arena, &all->volumes, &all->n_volumes, path, !read_only);
+	}
+	result->directories = all;
+	return r;
+}
+
 /* What this host is and permits, in @arena; @limits is the caller's, and outlives *result. */
 static int fill_hello(const struct sandboxd *host, struct arena *arena,
 		      Berth__Sandbox__V1__Limits *limits, Berth__Sandbox__V1__HelloResult *result)
@@ -92,7 +154,8 @@ static int fill_hello(const struct sandboxd *host, struct arena *arena,
 	fill_policy(&host->policy, result);
 	fill_limits(&host->policy, limits);
 	result->default_limits = limits;
-	if (add_features(host->hierarchy, arena, result) < 0)
+	if (add_directories(&host->policy, arena, result) < 0 ||
+	    add_features(host->hierarchy, arena, result) < 0)
 		return -ENOMEM;
 	return add_warnings(arena, result);
 }

@@ -213,11 +213,16 @@ static int take_mount(struct call *call, const Berth__Sandbox__V1__Mount *wish,
 		if (r < 0)
 			return err_prefix(err, r, "sub_path");
 	}
+	if (volume->read_only && !wish->read_only)
+		return err_set(
+			err, ERR_DENIED, EROFS,
+			"volume %s may only be read by AllowHostDirectories of this host's policy: mount it read_only",
+			volume->name);
 	*ret_mount = (struct launch_mount){
 		.source_fd = volume->fd,
 		.target = wish->target,
 		.sub_path = wish->sub_path,
-		.read_only = wish->read_only || volume->read_only,
+		.read_only = wish->read_only,
 		.map_ids = !volume->is_tmpfs && !call->workload->host_ids,
 	};
 	return 0;

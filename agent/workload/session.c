@@ -243,6 +243,7 @@ void engine_exec(struct engine *engine, const Berth__V1__ExecStart *start,
 		 struct engine_session *session)
 {
 	cleanup_fault struct engine_fault fault;
+	const struct check identity = { .fault = &fault, .prefix = "start.identity" };
 	struct container *container = NULL;
 	struct err err = { 0 };
 	int r;
@@ -254,7 +255,7 @@ void engine_exec(struct engine *engine, const Berth__V1__ExecStart *start,
 	if (r >= 0)
 		r = find_running(engine, start->id, start->container, &container, &fault, &err);
 	if (r >= 0)
-		r = supported_capabilities(start->identity, "the program", &engine->host, &fault,
+		r = supported_capabilities(start->identity, "the program", &identity, &engine->host,
 					   &err);
 	if (r >= 0) {
 		remember(session, engine, container);

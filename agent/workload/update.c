@@ -171,8 +171,8 @@ static int check(struct command *command, struct workload *workload, struct cont
 	validate_resources(whole, &fields);
 	r = engine_fault_check_fields(&command->fault, &command->err);
 	if (r >= 0)
-		r = supported_resources(whole, "the workload", &command->engine->host,
-					&command->fault, &command->err);
+		r = supported_resources(whole, "the workload", &fields, &command->engine->host,
+					&command->err);
 	if (r < 0)
 		return r;
 	*charge = charge_of(spec->message, host_default_memory(&command->engine->host));

@@ -43,13 +43,15 @@ void validate_command(char *const *command, size_t n, const struct check *check)
 void validate_env(Berth__V1__Container__EnvEntry *const *env, size_t n, const struct check *check);
 
 /*
- * Whether this host can and may do what @spec, which is valid, asks. 0, or a negative errno with @err:
+ * Whether this host can and may do what @spec, which is valid, asks. 0, or a negative errno with @err, and
+ * the field in @fault:
  *   ERR_UNSUPPORTED  HOST_CANNOT: it cannot enforce it
  *   ERR_DENIED       POLICY: its policy forbids it
  */
 int supported_spec(const Berth__V1__WorkloadSpec *spec, const struct host *host,
 		   struct engine_fault *fault, struct err *err);
+/* @check: where the fields of @resources, or of @identity, are. */
 int supported_resources(const Berth__V1__Resources *resources, const char *whose,
-			const struct host *host, struct engine_fault *fault, struct err *err);
+			const struct check *check, const struct host *host, struct err *err);
 int supported_capabilities(const Berth__V1__Identity *identity, const char *whose,
-			   const struct host *host, struct engine_fault *fault, struct err *err);
+			   const struct check *check, const struct host *host, struct err *err);

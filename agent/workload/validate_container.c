@@ -126,13 +126,6 @@ static void check_root(const Berth__V1__RootFilesystem *root, const struct check
 			     "root.directory");
 }
 
-static bool is_below(const char *path, const char *parent)
-{
-	size_t n = strlen(parent);
-
-	return strncmp(path, parent, n) == 0 && (path[n] == '\0' || path[n] == '/');
-}
-
 /* Relative and in its only spelling: as if it were absolute. */
 static int check_sub_path(const char *path, struct err *err)
 {
@@ -163,7 +156,7 @@ static void check_target(const Berth__V1__Mount *mount, const struct check *chec
 	if (strcmp(mount->target, "/") == 0)
 		check_wrong(check, "must not be the root", "mounts[%zu].target", i);
 	for (size_t j = 0; j < ARRAY_SIZE(ours); j++)
-		if (is_below(mount->target, ours[j]))
+		if (names_path_is_below(mount->target, ours[j]))
 			check_wrong(check, "must not be at or below /proc, /sys or /dev",
 				    "mounts[%zu].target", i);
 }

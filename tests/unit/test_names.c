@@ -299,6 +299,18 @@ static void quoting_is_safe_and_short(void **state)
 	assert_non_null(strstr(buffer, "\\xa8\"..."));
 }
 
+static void a_path_is_below_on_a_component_boundary(void **state)
+{
+	assert_true(names_path_is_below("/srv/data", "/srv/data"));
+	assert_true(names_path_is_below("/srv/data/x", "/srv/data"));
+	assert_true(names_path_is_below("/srv/data/x", "/srv/data/"));
+	assert_true(names_path_is_below("/srv/data", "/"));
+	assert_false(names_path_is_below("/srv/database", "/srv/data"));
+	assert_false(names_path_is_below("/srv", "/srv/data"));
+	assert_false(names_path_is_below("/srv/data", ""));
+	assert_false(names_path_is_below("srv/data", "srv"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +324,7 @@ int main(void)
 		cmocka_unit_test(lines),
 		cmocka_unit_test(users),
 		cmocka_unit_test(quoting_is_safe_and_short),
+		cmocka_unit_test(a_path_is_below_on_a_component_boundary),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,13 +73,41 @@ def host_directories_are_by_policy_and_read_only_to_the_bottom(host):
     has(text, "hello", "/data/no: Read-only file system", "/data/deep/no: Read-only file system")
     equal(host.says("ls /data", volumes=volumes(shared), container=mounts(sub_path="deep")), "er\n")
     equal(host.says("cat /data/file", volumes=volumes(readonly), container=mounts(read_only=True)), "content\n")
-    # What the policy gives read-only stays so, whatever is asked.
-    has(host.says("touch /data/no; true", volumes=volumes(readonly), container=mounts()), "Read-only file system")
-    for path, fields in (("/etc", {"read_only": True}), (host.place, {"read_only": True})):
-        fails_to_start(host, path, volumes=volumes(path), container=mounts(**fields))
+    # What the policy gives read-only is not given to a writer, who would find out by itself.
+    denied(host, "spec.containers[0].mounts[0].read_only", readonly, "AllowHostDirectories", volumes=volumes(readonly),
+           container=mounts())
+    for path in ("/etc", host.place, readonly + "-not", "/"):
+        denied(host, "spec.volumes[0].host_directory.path", path, "AllowHostDirectories", volumes=volumes(path),
+               container=mounts(read_only=True))
     os.symlink("/etc", shared + "/sly")
     fails_to_start(host, "sly", volumes=volumes(shared), container=mounts(sub_path="sly"))
     os.unlink(shared + "/sly")
+
+
+def denied(host, field, *parts, **fields):
+    """Refused by the host's policy at once, with the field; nothing is made."""
+    why = refused(lambda: host.launch("denied", "/bin/true", **fields), "PERMISSION_DENIED", *parts, field=field)
+    equal(why.reason, "POLICY")
+    refused(lambda: host.status("denied"), "NOT_FOUND")
+
+
+@story
+def roots_are_by_policy_too(host):
+    def root(**fields):
+        return {"root": {"directory": host.rootfs, **fields}}
+    denied(host, "spec.containers[0].root.directory", "/usr", "AllowRootDirectories", container=root(directory="/usr"))
+    denied(host, "spec.containers[0].root.writable", host.rootfs, "AllowWritableRoot", container=root(writable=True))
+
+
+@story
+def what_the_policy_forbids_names_the_field(host):
+    for field, fields in (("spec.network", {"network": "NETWORK_HOST"}),
+                          ("spec.user_namespace", {"user_namespace": "USER_NAMESPACE_HOST"}),
+                          ('spec.sysctls["net.ipv4.tcp_rmem"]', {"sysctls": {"net.ipv4.tcp_rmem": "1 2 3"}}),
+                          ("spec.containers[0].identity.capabilities[0]",
+                           {"container": {"identity": {"capabilities": ["SYS_ADMIN"]}}}),
+                          ("spec.containers[0].sandbox.builtin", {"container": {"sandbox": {"builtin": "unconfined"}}})):
+        denied(host, field, **fields)
 
 
 def fails_to_start(host, *parts, command=("/bin/true",), **fields):

@@ -127,6 +127,15 @@ class Life(Story):
         self.assertEqual(self.daemon.stop(), 0)
         self.assertEqual(self.daemon.cgroups(), [])
 
+    def test_what_the_policy_lets_read_is_not_mounted_to_be_written(self):
+        self.create(volumes=[pb.Volume(name="v", host_directory="/usr/share/doc")])
+        mount = pb.Mount(volume="v", target="/data")
+        text = self.refused(DENIED, "launch", ref=ref("w-1", "main"), root_directory=self.daemon.rootfs,
+                            command=["/bin/true"], gate_open=True, mounts=[mount])
+        self.assertIn("mounts[0]: volume v may only be read by AllowHostDirectories", text)
+        mount.read_only = True
+        self.launch(["/bin/sh", "-c", "! touch /data/x"], wait="exited", mounts=[mount])
+
     def test_the_page_is_given_for_reading_only(self):
         self.create()
         self.client.ask("launch", ref=ref("w-1", "main"), root_directory=self.daemon.rootfs,
