@@ -147,7 +147,7 @@ static void remove_group(void *context)
 	if (!launch->group)
 		return;
 	(void)taskgroup_wait(launch->group, TASKGROUP_EMPTY, GROUP_EMPTY_MS);
-	taskgroup_unmake(launch->group);
+	(void)taskgroup_remove(launch->group, NULL);
 	taskgroup_free(launch->group);
 	launch->group = NULL;
 }

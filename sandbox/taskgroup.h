@@ -111,12 +111,6 @@ int taskgroup_create(const struct hierarchy *hierarchy, const char *path,
 		     struct taskgroup **ret_group, struct err *err);
 
 /*
- * Remove the directories of a group of taskgroup_create() again, where its process never ran and nobody was
- * told of it. What cannot go stays for whoever removes leftovers. The object stays the caller's.
- */
-void taskgroup_unmake(struct taskgroup *group);
-
-/*
  * The group that an earlier process made. @id is what taskgroup_id() gave then, on this boot; 0 takes
  * whatever is there. A group that is half made or half removed opens too, so that it can be removed.
  *

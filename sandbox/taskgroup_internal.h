@@ -26,9 +26,6 @@ int taskgroup_file_read_u64(const struct taskgroup *group, enum hierarchy_contro
 /* The directory by which its processes are seen, killed and frozen: cgroup2's, in legacy freezer's. */
 int taskgroup_main_dir(const struct taskgroup *group);
 
-/* The mount whose directory's inode is the group's identity. */
-int taskgroup_identity_mount(const struct hierarchy *hierarchy);
-
 #define SETTINGS_MAX (13 + 4 * TASKGROUP_IO_LIMITS_MAX) /* each value once, a burst twice */
 
 struct settings {

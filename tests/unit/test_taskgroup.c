@@ -32,7 +32,7 @@ static struct {
 	int count;
 } writes;
 
-static int modify_fails_at = -1, modify_count, modify_code, delete_code;
+static int modify_fails_at = -1, modify_count, modify_code;
 
 int __wrap_group_file_write(int dir_fd, const char *file, const char *value)
 {
@@ -49,14 +49,6 @@ int __wrap_cgroup_modify_cgroup(struct cgroup *group)
 {
 	assert_non_null(group);
 	return modify_count++ == modify_fails_at ? modify_code : 0;
-}
-
-int __wrap_cgroup_delete_cgroup_ext(struct cgroup *group, int flags)
-{
-	assert_non_null(group);
-	/* Any other flag would move live tasks out of their limits. */
-	assert_int_equal(flags, CGFLAG_DELETE_EMPTY_ONLY);
-	return delete_code;
 }
 
 /* ---- hosts --------------------------------------------------------------------------------- */
@@ -146,7 +138,7 @@ static int reset(void **state)
 {
 	memset(&writes, 0, sizeof(writes));
 	writes.fail_at = modify_fails_at = -1;
-	modify_count = delete_code = 0;
+	modify_count = 0;
 	return 0;
 }
 
@@ -473,21 +465,23 @@ static struct taskgroup *make_group(const struct hierarchy *hierarchy)
 	return group;
 }
 
-static void a_removal_that_says_0_but_did_not_is_busy(void **state)
+static void what_is_in_use_is_not_removed(void **state)
 {
-	struct taskgroup *group = make_group(&unified);
+	struct taskgroup *group = make_group(&hybrid);
+	const struct hierarchy_mount *identity = &hybrid.mounts[hybrid.unified];
+	const struct hierarchy_mount *other = &hybrid.mounts[hybrid.unified == 0];
 	struct err err = { 0 };
 
-	delete_code = 0;
+	assert_int_equal(mkdirat(identity->base_fd, WORKLOAD "/below", 0755), 0);
 	assert_int_equal(taskgroup_remove(group, &err), -EBUSY);
-	delete_code = ECGNONEMPTY;
+	assert_int_equal(faccessat(other->base_fd, WORKLOAD, F_OK, 0), 0);
+	assert_int_equal(unlinkat(identity->base_fd, WORKLOAD "/below", AT_REMOVEDIR), 0);
+	assert_int_equal(mkdirat(other->base_fd, WORKLOAD "/below", 0755), 0);
 	assert_int_equal(taskgroup_remove(group, &err), -EBUSY);
-	delete_code = ECGROUPNOTINITIALIZED;
-	assert_true(taskgroup_remove(group, &err) < 0);
-	assert_int_equal(err.kind, ERR_INTERNAL);
-	remove_dirs(&unified, WORKLOAD);
-	delete_code = ECGROUPNOTEXIST; /* gone is what was asked for */
+	assert_int_equal(faccessat(identity->base_fd, WORKLOAD, F_OK, 0), -1);
+	assert_int_equal(unlinkat(other->base_fd, WORKLOAD "/below", AT_REMOVEDIR), 0);
 	assert_int_equal(taskgroup_remove(group, &err), 0);
+	assert_int_equal(taskgroup_remove(group, &err), 0); /* gone is what was asked for */
 	taskgroup_free(group);
 }
 
@@ -631,7 +625,7 @@ int main(void)
 		cmocka_unit_test_setup(a_group_is_made_with_its_limits_and_controllers, reset),
 		cmocka_unit_test_setup(whichever_write_fails_nothing_is_left, reset),
 		cmocka_unit_test_setup(a_leftover_in_one_hierarchy_is_refused_and_stays, reset),
-		cmocka_unit_test_setup(a_removal_that_says_0_but_did_not_is_busy, reset),
+		cmocka_unit_test_setup(what_is_in_use_is_not_removed, reset),
 		cmocka_unit_test_setup(a_process_enters_each_v1_mount_by_itself, reset),
 		cmocka_unit_test_setup(in_unified_there_is_nothing_to_enter, reset),
 		cmocka_unit_test_setup(a_refused_change_sets_back_what_went_before_in_reverse,
