@@ -10,6 +10,8 @@
  *   bench_client SOCKET clear                delete all that there is
  *   bench_client SOCKET read SECONDS         read StreamTelemetry at an interval of a second
  *   bench_client SOCKET exec N ID            exec sessions in a workload that runs, one after the other
+ *   bench_client SOCKET served N             when List first says that N workloads run: a clock's reading. The
+ *                                            daemon may be there later; a workload in another state is an error
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -397,6 +399,68 @@ static void clear(struct bench *bench)
 	} while (n > 0);
 }
 
+/* ---- a restart ---- */
+
+/* False where nobody answers yet. */
+static bool try_list(struct bench *bench, const char *page, struct grpc_reply *ret_reply)
+{
+	Berth__V1__ListRequest request = BERTH__V1__LIST_REQUEST__INIT;
+	struct err err = { 0 };
+
+	request.page_size = 1000;
+	request.page_token = (char *)page;
+	request.status_only = true;
+	return grpc_client_unary(bench->client, NODE("List"), &request.base,
+				 &berth__v1__list_response__descriptor, DEADLINE, ret_reply,
+				 &err) >= 0 &&
+	       ret_reply->outcome.code == GRPC_OK;
+}
+
+/* How many run, by all pages; 0 where nobody answers. */
+static unsigned int count_running(struct bench *bench)
+{
+	char page[128] = "";
+	unsigned int n = 0;
+
+	do {
+		const Berth__V1__ListResponse *list;
+		struct grpc_reply reply = { 0 };
+
+		if (!try_list(bench, page, &reply))
+			return 0;
+		list = (const void *)reply.message;
+		for (size_t i = 0; i < list->n_workloads; i++, n++) {
+			const Berth__V1__WorkloadStatus *status = list->workloads[i]->status;
+
+			if (status->state != BERTH__V1__WORKLOAD_STATE__RUNNING)
+				die("workload %s is in state %d", status->id, (int)status->state);
+		}
+		(void)snprintf(page, sizeof(page), "%s", list->next_page_token);
+		grpc_reply_done(&reply);
+	} while (page[0]);
+	return n;
+}
+
+static void wait_served(struct bench *bench, const struct grpc_client_options *options,
+			unsigned int n)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	uint64_t end_ns = now_ns() + 60 * SEC * 1000;
+
+	while (count_running(bench) != n) {
+		struct err err = { 0 };
+
+		if (now_ns() > end_ns)
+			die("%u workloads do not run", n);
+		/* The daemon that was not there is not tried again by a connection that failed. */
+		(void)nanosleep(&pause, NULL);
+		grpc_client_free(bench->client);
+		if (grpc_client_new(bench->event, options, &bench->client, &err) < 0)
+			die("%s", err.text);
+	}
+	say("served", now_ns());
+}
+
 /* ---- telemetry ---- */
 
 static void report_seen(struct grpc_client_call *call_, const ProtobufCMessage *message, void *user)
@@ -486,7 +550,8 @@ static unsigned int number(const char *text)
 	return (unsigned int)value;
 }
 
-static void run(struct bench *bench, int argc, char **argv)
+static void run(struct bench *bench, const struct grpc_client_options *options, int argc,
+		char **argv)
 {
 	const char *verb = argv[0];
 
@@ -504,6 +569,8 @@ static void run(struct bench *bench, int argc, char **argv)
 		launch_many(bench, number(argv[2]));
 	} else if (strcmp(verb, "clear") == 0 && argc == 1) {
 		clear(bench);
+	} else if (strcmp(verb, "served") == 0 && argc == 2) {
+		wait_served(bench, options, number(argv[1]));
 	} else if (strcmp(verb, "read") == 0 && argc == 2) {
 		read_telemetry(bench, number(argv[1]));
 	} else if (strcmp(verb, "exec") == 0 && argc == 3) {
@@ -530,7 +597,7 @@ int main(int argc, char **argv)
 		die("no event loop");
 	if (grpc_client_new(bench.event, &options, &bench.client, &err) < 0)
 		die("%s", err.text);
-	run(&bench, argc - 2, argv + 2);
+	run(&bench, &options, argc - 2, argv + 2);
 	grpc_client_free(bench.client);
 	sd_event_unref(bench.event);
 	return 0;
