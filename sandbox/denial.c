@@ -10,11 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "proto/page.h"
 #include "sandbox/filter_image.h"
-
-/* The kernel writes its own structures' size, which a later one may have grown. */
-#define NOTIFICATION_BYTES 512
 
 #define ERRNO_MAX 4095 /* the kernel's MAX_ERRNO */
 
@@ -128,50 +126,88 @@ static int check_sizes(void)
 
 	if (syscall(__NR_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
 		return -errno;
-	return sizes.seccomp_notif > NOTIFICATION_BYTES ||
-			       sizes.seccomp_notif_resp > NOTIFICATION_BYTES
+	return sizes.seccomp_notif > DENIAL_ROOM_BYTES ||
+			       sizes.seccomp_notif_resp > DENIAL_ROOM_BYTES
 		       ? -EOVERFLOW
 		       : 0;
 }
 
 /* The caller may die at any moment, and a signal may take its call back: ENOENT, nothing to
  * answer. */
-static int gone_or_broken(void)
+static int gone_or_broken(int errnum)
 {
-	return errno == ENOENT || errno == EINTR || errno == EAGAIN ? 0 : -errno;
+	return errnum == ENOENT || errnum == EINTR || errnum == EAGAIN ? 0 : -errnum;
 }
 
-int denial_answer(int listener_fd, const struct denial_table *table, struct denial *ret)
+static struct seccomp_notif *notification_in(struct denial_room *room)
+{
+	return (struct seccomp_notif *)room->bytes;
+}
+
+static void describe(const struct seccomp_notif *notification, const struct denial_table *table,
+		     struct denial *ret)
+{
+	ret->nr = (uint32_t)notification->data.nr;
+	ret->pid = (pid_t)notification->pid;
+	ret->errnum = (uint32_t)denial_errnum(table, &notification->data);
+	read_program(ret->pid, ret->program);
+}
+
+static int refuse(int listener_fd, uint64_t id, uint32_t errnum)
 {
 	union {
-		struct seccomp_notif notification;
-		char room[NOTIFICATION_BYTES];
-	} in = { .room = { 0 } };
-	union {
 		struct seccomp_notif_resp answer;
-		char room[NOTIFICATION_BYTES];
+		char room[DENIAL_ROOM_BYTES];
 	} out = { .room = { 0 } };
+
+	out.answer.id = id;
+	out.answer.error = -(int)errnum;
+	return ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &out) < 0 ? -errno : 0;
+}
+
+void denial_forget(struct denial_room *room)
+{
+	memset(room, 0, sizeof(*room));
+}
+
+int denial_answer(int listener_fd, const struct denial_table *table, struct denial_room *room,
+		  struct denial *ret)
+{
+	struct seccomp_notif *notification = notification_in(room);
 	struct denial denial;
 	int r = check_sizes();
 
 	if (r < 0)
 		return r;
-	if (ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_RECV, &in) < 0)
-		return gone_or_broken();
-	denial.nr = (uint32_t)in.notification.data.nr;
-	denial.pid = (pid_t)in.notification.pid;
-	denial.errnum = (uint32_t)denial_errnum(table, &in.notification.data);
-	read_program(denial.pid, denial.program);
+	denial_forget(room);
+	if (ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_RECV, notification) < 0)
+		return gone_or_broken(errno);
+	FAILPOINT("monitor.denial.taken");
+	describe(notification, table, &denial);
 
 	/* Until the answer the caller is parked and its pid is its own, if the call is still there
 	 * now: only then was that program's name read. */
-	if (ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &in.notification.id) < 0)
-		return gone_or_broken();
-	out.answer.id = in.notification.id;
-	out.answer.error = -(int)denial.errnum;
-	if (ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_SEND, &out) < 0)
-		return gone_or_broken();
+	r = ioctl(listener_fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &notification->id) < 0 ? -errno : 0;
+	if (r == 0)
+		r = refuse(listener_fd, notification->id, denial.errnum);
+	FAILPOINT("monitor.denial.answered");
+	if (r < 0) {
+		denial_forget(room);
+		return gone_or_broken(-r);
+	}
 	*ret = denial;
+	return 1;
+}
+
+int denial_resume(int listener_fd, const struct denial_table *table, struct denial_room *room,
+		  struct denial *ret)
+{
+	const struct seccomp_notif *notification = notification_in(room);
+
+	if (notification->id == 0)
+		return 0;
+	describe(notification, table, ret);
+	(void)refuse(listener_fd, notification->id, ret->errnum); /* ENOENT: it was, or is gone */
 	return 1;
 }
 

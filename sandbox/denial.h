@@ -38,6 +38,14 @@ struct denial_table {
 	struct denial_rule rules[DENIAL_RULES_MAX];
 };
 
+/* The kernel writes its own structures' size, which a later one may have grown. */
+#define DENIAL_ROOM_BYTES 512
+
+/* Where the kernel puts the call that is being answered: zero at first, and in memory that a successor has. */
+struct denial_room {
+	_Alignas(8) char bytes[DENIAL_ROOM_BYTES];
+};
+
 /* One denied call, for counting and for a log line. */
 struct denial {
 	uint32_t nr;
@@ -55,13 +63,25 @@ int denial_table_read(int image_fd, struct denial_table *ret);
 int denial_errnum(const struct denial_table *table, const struct seccomp_data *data);
 
 /*
- * Take one call from the listener and refuse it. Call when poll(2) says POLLIN; POLLHUP without it
+ * Take one call from the listener into @room and refuse it. Call when poll(2) says POLLIN; POLLHUP without it
  * means that no process with the filter is left, and that the listener may be closed.
  *
  * Returns 1 with *ret filled in; 0 when the caller died or was interrupted before it was answered
  * (nothing to count); or a negative errno, after which the listener is of no use.
  */
-int denial_answer(int listener_fd, const struct denial_table *table, struct denial *ret);
+int denial_answer(int listener_fd, const struct denial_table *table, struct denial_room *room,
+		  struct denial *ret);
+
+/*
+ * With the room of somebody who died: the call that it had taken and not answered, if any, would wait for
+ * ever, since nobody else is told of it. Returns 1 with *ret filled in where there was one, now refused;
+ * it may be that it had been, and was not counted. Else 0.
+ */
+int denial_resume(int listener_fd, const struct denial_table *table, struct denial_room *room,
+		  struct denial *ret);
+
+/* The call in @room was counted. */
+void denial_forget(struct denial_room *room);
 
 /* Count @denial in the container's page, between page_write_begin() and page_write_end() of the
  * caller's. A full table counts in the total only. Returns whether this call's number was not in

@@ -251,6 +251,7 @@ void ending_record(struct container *container, const struct monitor_exited *exi
 	(void)snprintf(container->unknown_reason, sizeof(container->unknown_reason), "%s",
 		       unknown_reason);
 	container->kill_timer = sd_event_source_disable_unref(container->kill_timer);
+	container->successor_timer = sd_event_source_disable_unref(container->successor_timer);
 	outflow_end(container);
 	lifeline_end(container);
 	log_end(container);

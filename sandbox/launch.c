@@ -22,6 +22,7 @@
 #include "sandbox/devices.h"
 #include "sandbox/launch_assemble.h"
 #include "sandbox/launch_birth.h"
+#include "sandbox/monitor/estate.h"
 #include "sandbox/mounts.h"
 #include "sandbox/path.h"
 #include "sandbox/proc_mask.h"
@@ -309,6 +310,10 @@ static int prepare_monitor(void *context, struct err *err)
 	setup->log_max_file_bytes = launch->spec->log.max_file_bytes;
 	setup->log_max_files = launch->spec->log.max_files;
 	setup->terminal = launch->spec->tty;
+	setup->estate_fd = estate_make();
+	if (setup->estate_fd < 0)
+		return err_set(err, ERR_EXHAUSTED, -setup->estate_fd,
+			       "cannot make memory for the container's output: %m");
 	birth_listen(&launch->birth, MONITOR_SOCKET_NAME);
 	return 0;
 }

@@ -11,6 +11,7 @@
 
 #include "proto/cleanup.h"
 #include "sandbox/descriptor_store.h"
+#include "sandbox/monitor/estate.h"
 #include "sandbox/sandboxd.h"
 
 #ifndef PIPEFS_MAGIC
@@ -160,6 +161,8 @@ static void take_stored(struct container *container, const struct container_page
 		place = &fds[MONITOR_KEEP_TERMINAL];
 	else if (link_starts_with(*fd, "anon_inode:seccomp"))
 		place = &fds[MONITOR_KEEP_LISTENER];
+	else if (link_starts_with(*fd, "/memfd:" ESTATE_NAME))
+		place = &fds[MONITOR_KEEP_ESTATE];
 	if (!place)
 		return;
 	fd_close(place);

@@ -148,7 +148,8 @@ enum monitor_keep_fd {
 	MONITOR_KEEP_STDERR = 3,
 	MONITOR_KEEP_TERMINAL = 4, /* master */
 	MONITOR_KEEP_LISTENER = 5, /* of the filter */
-	MONITOR_KEEP_COUNT = 6,
+	MONITOR_KEEP_ESTATE = 6,   /* sandbox/monitor/estate.h */
+	MONITOR_KEEP_COUNT = 7,
 };
 
 struct monitor_keep {

@@ -21,6 +21,8 @@
 #include "sandbox/sandboxd.h"
 #include "sandbox/successor.h"
 
+#define AGAIN_USEC (10ULL * 1000 * 1000) /* until another monitor is tried */
+
 static void first_has_ended(struct monitor *monitor, int code, int status, const char *why)
 {
 	monitor->first_source = sd_event_source_disable_unref(monitor->first_source);
@@ -149,6 +151,31 @@ static bool succeed(struct container *container)
 	return true;
 }
 
+/* The daemon itself has drained its output meanwhile. Its end may have been seen too: then that is under way. */
+static int on_time_to_succeed(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct container *container = userdata;
+
+	if (container->monitor.ended)
+		return 0;
+	outflow_end(container);
+	if (!succeed(container)) {
+		outflow_begin(container);
+		(void)sd_event_source_set_time_relative(source, AGAIN_USEC);
+		(void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	}
+	return 0;
+}
+
+static void do_without(struct container *container)
+{
+	outflow_begin(container);
+	container->successor_timer = sd_event_source_disable_unref(container->successor_timer);
+	(void)sd_event_add_time_relative(container->monitor.host->event,
+					 &container->successor_timer, CLOCK_BOOTTIME, AGAIN_USEC, 0,
+					 on_time_to_succeed, container);
+}
+
 void monitors_lost(struct monitor *monitor, const char *why)
 {
 	struct log_about about = { .workload = monitor->container->workload->id,
@@ -165,7 +192,7 @@ void monitors_lost(struct monitor *monitor, const char *why)
 	if (monitor->started && !monitor->session) {
 		if (succeed(monitor->container))
 			return;
-		outflow_begin(monitor->container);
+		do_without(monitor->container);
 	}
 	if (monitor->started)
 		wait_for_first(monitor);

@@ -30,7 +30,8 @@ int page_file_create(int run_fd, uint32_t attempt, struct err *err)
 	struct container_page *page;
 	int r;
 
-	if (fd < 0 || ftruncate(fd, PAGE_BYTES) < 0)
+	/* Room for it now: a tmpfs that is full would else be a SIGBUS at the first store. */
+	if (fd < 0 || fallocate(fd, 0, 0, PAGE_BYTES) < 0)
 		return err_set(err, errno == ENOSPC ? ERR_EXHAUSTED : ERR_INTERNAL, errno,
 			       "cannot make a container page: %m");
 	r = map(fd, PROT_READ | PROT_WRITE, &page, err);

@@ -180,6 +180,7 @@ void container_free(struct container *container)
 	container->workload->n_containers--;
 	monitor_done(&container->monitor);
 	sd_event_source_disable_unref(container->kill_timer);
+	sd_event_source_disable_unref(container->successor_timer);
 	outflow_end(container);
 	lifeline_done(&container->lifeline);
 	taskgroup_free(container->group);

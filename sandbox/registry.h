@@ -109,6 +109,7 @@ struct container {
 	/* sandbox/successor.h */
 	unsigned int successors;
 	uint64_t successors_since_usec;
+	sd_event_source *successor_timer; /* goes on without a monitor until then */
 	/* sandbox/outflow.h */
 	sd_event_source *stream_sources[MONITOR_KEEP_COUNT];
 	/* since Kill */

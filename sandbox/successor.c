@@ -19,7 +19,7 @@
 #include "sandbox/sandboxd.h"
 
 /* A monitor that dies of what it is asked to do would die again and again. */
-#define SUCCESSORS_MAX  5
+#define SUCCESSORS_MAX  20
 #define SOCKET_BACKLOG  4
 #define SUCCESSORS_USEC (10ULL * 1000 * 1000)
 
@@ -46,6 +46,7 @@ static void inherit_streams(const struct heir *heir, struct monitor_setup *setup
 	setup->terminal_fd = lifeline->fds[MONITOR_KEEP_TERMINAL];
 	setup->listener_fd = lifeline->fds[MONITOR_KEEP_LISTENER];
 	setup->attach_fd = lifeline->attach_fd;
+	setup->estate_fd = lifeline->fds[MONITOR_KEEP_ESTATE];
 }
 
 static void inherit_process(const struct heir *heir, struct monitor_setup *setup)
@@ -160,7 +161,7 @@ static int check_pace(struct container *container, struct err *err)
 		return 0;
 	return err_set(
 		err, ERR_UNAVAILABLE, EAGAIN,
-		"%d monitors of it have died in %llu s: it goes on without one, and its output is dropped",
+		"%d monitors of it have died in %llu s: for a while it goes on without one, and its output is dropped",
 		SUCCESSORS_MAX, SUCCESSORS_USEC / 1000000);
 }
 

@@ -69,21 +69,34 @@ static uint32_t scan(int dir_fd, uint32_t *ret_oldest)
 	return highest;
 }
 
-void log_init(struct log *log, int dir_fd, uint64_t max_file_bytes, uint32_t max_files)
+void log_init(struct log *log, int dir_fd, uint64_t max_file_bytes, uint32_t max_files,
+	      struct log_memory *memory)
 {
-	log->dir_fd = dir_fd;
-	log->file_fd = -1;
-	log->max_file_bytes = max_file_bytes;
-	log->max_files = max_files ? max_files : 1;
-	log->second = -1;
+	*log = (struct log){ .dir_fd = dir_fd,
+			     .file_fd = -1,
+			     .max_file_bytes = max_file_bytes,
+			     .max_files = max_files ? max_files : 1,
+			     .memory = memory,
+			     .second = -1 };
 	if (dir_fd >= 0)
-		log->sequence = scan(dir_fd, &log->oldest);
+		log->books.sequence = scan(dir_fd, &log->books.oldest);
+}
+
+static void keep(struct log *log)
+{
+	if (log->keep)
+		log->keep(log->keeper);
 }
 
 void log_done(struct log *log)
 {
 	log_flush(log);
 	fd_close(&log->file_fd);
+}
+
+static void count_removed(struct log *log, uint32_t sequence)
+{
+	log->books.counters.rotated_bytes += log->memory->content[sequence % LOG_OWN_FILES];
 }
 
 /* @sequence is removed; what it held of ours counts as rotated, of a file from before its length does. */
@@ -94,16 +107,15 @@ static int remove_file(struct log *log, uint32_t sequence)
 	file_name(name, sequence);
 	if (unlinkat(log->dir_fd, name, 0) < 0)
 		return -errno;
-	log->counters.rotated_bytes += log->content[sequence % LOG_OWN_FILES];
-	log->content[sequence % LOG_OWN_FILES] = 0;
+	count_removed(log, sequence);
 	return 0;
 }
 
 static void remove_oldest(struct log *log)
 {
-	while (log->oldest && log->oldest + log->max_files <= log->sequence) {
-		(void)remove_file(log, log->oldest);
-		log->oldest++;
+	while (log->books.oldest && log->books.oldest + log->max_files <= log->books.sequence) {
+		(void)remove_file(log, log->books.oldest);
+		log->books.oldest++;
 	}
 }
 
@@ -115,8 +127,9 @@ static int open_next(struct log *log)
 
 	FAILPOINT("monitor.log.next-file");
 	fd_close(&log->file_fd);
-	log->file_bytes = 0;
-	file_name(name, log->sequence + 1);
+	if (log->books.begun)
+		log->memory->content[log->books.sequence % LOG_OWN_FILES] = log->books.file_content;
+	file_name(name, log->books.sequence + 1);
 	fd = openat(log->dir_fd, name,
 		    O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
 	if (fd < 0)
@@ -125,10 +138,13 @@ static int open_next(struct log *log)
 	if (fstat(log->dir_fd, &st) == 0)
 		(void)!fchown(fd, (uid_t)-1, st.st_gid);
 	log->file_fd = fd;
-	log->sequence++;
-	if (!log->oldest)
-		log->oldest = log->sequence;
-	log->content[log->sequence % LOG_OWN_FILES] = 0;
+	log->books.sequence++;
+	log->books.file_bytes = 0;
+	log->books.file_content = 0;
+	log->books.begun = 1;
+	if (!log->books.oldest)
+		log->books.oldest = log->books.sequence;
+	keep(log);
 	remove_oldest(log);
 	return 0;
 }
@@ -159,8 +175,8 @@ static int write_all(int fd, const char *data, size_t length)
 /* On a full disk our own oldest records are worth less than the newest. */
 static bool make_room(struct log *log)
 {
-	while (log->oldest && log->oldest < log->sequence) {
-		if (remove_file(log, log->oldest++) == 0)
+	while (log->books.oldest && log->books.oldest < log->books.sequence) {
+		if (remove_file(log, log->books.oldest++) == 0)
 			return true;
 	}
 	return false;
@@ -168,6 +184,7 @@ static bool make_room(struct log *log)
 
 static int write_buffer(struct log *log)
 {
+	struct log_books *books = &log->books;
 	int r;
 
 	if (log->file_fd < 0 || file_is_gone(log->file_fd)) {
@@ -176,29 +193,106 @@ static int write_buffer(struct log *log)
 			return r;
 	}
 	do {
-		r = write_all(log->file_fd, log->buffer, log->length);
+		r = write_all(log->file_fd, log->memory->buffer, books->length);
 		if (r == 0)
 			return 0;
 		/* Never half a record. */
-		if (ftruncate(log->file_fd, (off_t)log->file_bytes) < 0)
+		if (ftruncate(log->file_fd, (off_t)books->file_bytes) < 0)
 			fd_close(&log->file_fd);
 	} while (r == -ENOSPC && log->file_fd >= 0 && make_room(log));
 	return r;
 }
 
+static void empty_buffer(struct log *log, bool written)
+{
+	struct log_books *books = &log->books;
+
+	if (written) {
+		books->file_bytes += books->length;
+		books->file_content += books->buffered_content;
+		books->counters.bytes += books->buffered_content;
+	} else {
+		books->counters.dropped_bytes += books->buffered_content;
+	}
+	books->length = 0;
+	books->buffered_content = 0;
+	keep(log);
+}
+
 void log_flush(struct log *log)
 {
-	if (!log->length)
+	bool written;
+
+	if (!log->books.length)
 		return;
-	if (log->dir_fd >= 0 && write_buffer(log) == 0) {
-		log->file_bytes += log->length;
-		log->counters.bytes += log->buffered_content;
-		log->content[log->sequence % LOG_OWN_FILES] += log->buffered_content;
-	} else {
-		log->counters.dropped_bytes += log->buffered_content;
+	keep(log);
+	written = log->dir_fd >= 0 && write_buffer(log) == 0;
+	FAILPOINT("monitor.log.written");
+	empty_buffer(log, written);
+}
+
+/* What a crash may have left between two instants: a file that was made and never written to, one that was
+ * removed and not counted. */
+static void settle_files(struct log *log)
+{
+	struct log_books *books = &log->books;
+	char name[NAME_LENGTH + 1];
+	struct stat st;
+
+	file_name(name, books->sequence + 1);
+	if (fstatat(log->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0)
+		(void)unlinkat(log->dir_fd, name, 0);
+	while (books->oldest && books->oldest < books->sequence) {
+		file_name(name, books->oldest);
+		if (fstatat(log->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			break;
+		count_removed(log, books->oldest++);
 	}
-	log->length = 0;
-	log->buffered_content = 0;
+}
+
+/* A file in which less is than the books say, or that is gone, is somebody else's doing: the next is begun. */
+static void reopen_file(struct log *log)
+{
+	struct log_books *books = &log->books;
+	char name[NAME_LENGTH + 1];
+	struct stat st;
+
+	file_name(name, books->sequence);
+	if (!books->begun)
+		return;
+	log->file_fd = openat(log->dir_fd, name, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+	if (log->file_fd < 0 || fstat(log->file_fd, &st) < 0 ||
+	    (uint64_t)st.st_size < books->file_bytes)
+		fd_close(&log->file_fd);
+}
+
+/* Bytes of the buffer that are in the file already. */
+static size_t written_before(const struct log *log)
+{
+	struct stat st;
+	uint64_t more;
+
+	if (log->file_fd < 0 || fstat(log->file_fd, &st) < 0)
+		return 0;
+	more = (uint64_t)st.st_size - log->books.file_bytes;
+	return more > log->books.length ? log->books.length : (size_t)more;
+}
+
+void log_resume(struct log *log)
+{
+	size_t before;
+
+	if (log->dir_fd < 0)
+		return;
+	settle_files(log);
+	reopen_file(log);
+	before = written_before(log);
+	if (before > 0 &&
+	    write_all(log->file_fd, log->memory->buffer + before, log->books.length - before) == 0)
+		empty_buffer(log, true);
+	else if (before > 0 && ftruncate(log->file_fd, (off_t)log->books.file_bytes) < 0)
+		fd_close(&log->file_fd);
+	log_flush(log);
 }
 
 /* Days since 1970 to a date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days. */
@@ -247,23 +341,28 @@ static size_t format_header(struct log *log, char *to, const char *stream, bool 
 /* A new file, if this record does not fit the open one. The first of a launch is always a new one. */
 static void rotate_for(struct log *log, size_t size)
 {
-	if (!(log->file_bytes + log->length) ||
-	    log->file_bytes + log->length + size <= log->max_file_bytes)
+	const struct log_books *books = &log->books;
+
+	if (!(books->file_bytes + books->length) ||
+	    books->file_bytes + books->length + size <= log->max_file_bytes)
 		return;
 	log_flush(log);
-	if (log->file_fd >= 0 && log->file_bytes)
+	if (log->file_fd >= 0 && books->file_bytes)
 		(void)open_next(log); /* the next flush tries again */
 }
 
 void log_record(struct log *log, const char *stream, bool whole, const struct timespec *now,
 		const char *content, size_t length)
 {
-	if (log->length + HEADER_MAX + length + 1 > sizeof(log->buffer))
+	struct log_books *books = &log->books;
+	char *buffer = log->memory->buffer;
+
+	if (books->length + HEADER_MAX + length + 1 > LOG_BUFFER)
 		log_flush(log);
 	rotate_for(log, HEADER_MAX + length + 1);
-	log->length += format_header(log, log->buffer + log->length, stream, whole, now);
-	memcpy(log->buffer + log->length, content, length);
-	log->length += length;
-	log->buffer[log->length++] = '\n';
-	log->buffered_content += length;
+	books->length += (uint32_t)format_header(log, buffer + books->length, stream, whole, now);
+	memcpy(buffer + books->length, content, length);
+	books->length += (uint32_t)length;
+	buffer[books->length++] = '\n';
+	books->buffered_content += length;
 }

@@ -26,26 +26,48 @@ struct log_counters {
 	uint64_t rotated_bytes; /* written and since removed */
 };
 
+/* What must be known to go on after a crash: all of it at one instant. */
+struct log_books {
+	struct log_counters counters;
+	uint64_t file_bytes;       /* length of the open file, whole records */
+	uint64_t file_content;     /* and content in it */
+	uint64_t buffered_content; /* in the buffer */
+	uint32_t sequence;         /* of the open file */
+	uint32_t oldest;           /* that exists; 0: none */
+	uint32_t length;           /* of what is in the buffer */
+	uint32_t begun;            /* that file is one of ours */
+};
+
+/* Shared with a successor, and valid as far as the books say. */
+struct log_memory {
+	uint64_t content[LOG_OWN_FILES]; /* bytes in ended file number n, at n modulo */
+	char buffer[LOG_BUFFER];
+};
+
 struct log {
 	int dir_fd; /* -1: no log is kept */
 	int file_fd;
 	uint64_t max_file_bytes;
 	uint32_t max_files;
-	uint32_t sequence;   /* of the open file */
-	uint32_t oldest;     /* that exists; 0: none */
-	uint64_t file_bytes; /* its length, whole records */
-	struct log_counters counters;
-	uint64_t content[LOG_OWN_FILES]; /* bytes in file number n, at n modulo */
-	time_t second;                   /* that second_text says */
+	struct log_books books;
+	struct log_memory *memory;
+	time_t second; /* that second_text says */
 	char second_text[20];
-	size_t length; /* of buffer */
-	uint64_t buffered_content;
-	char buffer[LOG_BUFFER];
+	/* Keeps the books, with what else belongs to this instant; NULL: nobody succeeds. Called before
+	 * anything is done that a successor could not tell from its books. */
+	void (*keep)(void *keeper);
+	void *keeper;
 };
 
 /* Look at what earlier launches left in @dir_fd and go on after it. Never fails: a directory that cannot
- * be used makes every record a dropped one. */
-void log_init(struct log *log, int dir_fd, uint64_t max_file_bytes, uint32_t max_files);
+ * be used makes every record a dropped one. @memory is the caller's. */
+void log_init(struct log *log, int dir_fd, uint64_t max_file_bytes, uint32_t max_files,
+	      struct log_memory *memory);
+
+/* After log_init(), with log->books and its memory as another process kept them last: what that one had
+ * buffered is written once, however much of it was written already. */
+void log_resume(struct log *log);
+
 void log_done(struct log *log);
 
 /* One record, at most LOG_RECORD_MAX bytes of content, without its newline. */

@@ -23,26 +23,21 @@
 #include "proto/failpoint.h"
 #include "sandbox/denial.h"
 #include "sandbox/exit_info.h"
-#include "sandbox/monitor/attachment.h"
 #include "sandbox/monitor/group.h"
-#include "sandbox/monitor/log.h"
+#include "sandbox/monitor/output.h"
 #include "sandbox/monitor/page_writer.h"
-#include "sandbox/monitor/streams.h"
 
 #define KILL_PATIENCE_MS 10000 /* until processes that do not end are told of */
 #define EMPTY_RETRY_MS   10    /* between looks at a group that is being killed */
 #define COLLECTED_MS     2000  /* for the daemon to tell of an end that the kernel does not keep */
 #define DAEMON_LOOK_MS   5000  /* between looks whether a daemon can still come for the record */
 #define DENIALS_A_TURN   16    /* answered before the others get their turn */
-#define STREAMS          3     /* stdout, stderr, terminal */
 
 struct monitor {
 	struct monitor_setup *setup;
 	struct container_page *page;
 	struct group group;
-	struct log log;
-	struct stream streams[STREAMS];
-	struct attachment attachment;
+	struct output output;
 	struct denial_table denials;
 	bool answers;     /* denials was read */
 	bool ended;       /* the first process was collected */
@@ -96,10 +91,11 @@ static void tell_keep(struct monitor *monitor)
 	const int fds[MONITOR_KEEP_COUNT] = {
 		[MONITOR_KEEP_NONE] = -1,
 		[MONITOR_KEEP_STDIN] = setup->stdin_fd,
-		[MONITOR_KEEP_STDOUT] = monitor->streams[0].fd,
-		[MONITOR_KEEP_STDERR] = monitor->streams[1].fd,
-		[MONITOR_KEEP_TERMINAL] = monitor->streams[2].fd,
+		[MONITOR_KEEP_STDOUT] = monitor->output.streams[0].fd,
+		[MONITOR_KEEP_STDERR] = monitor->output.streams[1].fd,
+		[MONITOR_KEEP_TERMINAL] = monitor->output.streams[2].fd,
 		[MONITOR_KEEP_LISTENER] = setup->listener_fd,
+		[MONITOR_KEEP_ESTATE] = setup->estate_fd,
 	};
 
 	monitor->keeps_stdin = setup->stdin_fd >= 0;
@@ -130,8 +126,9 @@ static void tell_started(struct monitor *monitor)
 	message.started.monitor_pid = getpid();
 	tell(monitor, MONITOR_STARTED, &message, fds, count);
 	if (!monitor->setup->session && monitor->setup->control_fd >= 0)
-		(void)monitor_send_streams(monitor->setup->control_fd, monitor->streams[0].fd,
-					   monitor->streams[1].fd, monitor->streams[2].fd);
+		(void)monitor_send_streams(
+			monitor->setup->control_fd, monitor->output.streams[0].fd,
+			monitor->output.streams[1].fd, monitor->output.streams[2].fd);
 	tell_keep(monitor);
 }
 
@@ -190,10 +187,10 @@ static void take_message(struct monitor *monitor, const struct monitor_message *
 	case MONITOR_ATTACH:
 		if (fd_count == 1) {
 			(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
-			attachment_begin(&monitor->attachment, take_fd(&fds[0]));
+			attachment_begin(&monitor->output.attachment, take_fd(&fds[0]));
 		}
 		if (monitor->told) /* too late for more than what was kept */
-			attachment_end(&monitor->attachment);
+			attachment_end(&monitor->output.attachment);
 		break;
 	case MONITOR_COLLECTED:
 		if (monitor->setup->successor && !monitor->ended)
@@ -268,6 +265,8 @@ static void count_denial(struct monitor *monitor, const struct denial *denial)
 
 static void answer_denials(struct monitor *monitor, short revents)
 {
+	struct denial_room *room = &monitor->output.estate->denial;
+
 	for (int i = 0; i < DENIALS_A_TURN; i++) {
 		struct pollfd again = { .fd = monitor->setup->listener_fd, .events = POLLIN };
 		struct denial denial;
@@ -278,13 +277,14 @@ static void answer_denials(struct monitor *monitor, short revents)
 				fd_close(&monitor->setup->listener_fd);
 			return;
 		}
-		r = denial_answer(monitor->setup->listener_fd, &monitor->denials, &denial);
+		r = denial_answer(monitor->setup->listener_fd, &monitor->denials, room, &denial);
 		if (r < 0) {
 			fd_close(&monitor->setup->listener_fd);
 			return;
 		}
 		if (r == 1)
 			count_denial(monitor, &denial);
+		denial_forget(room);
 		if (poll(&again, 1, 0) <= 0)
 			return;
 		revents = again.revents;
@@ -295,7 +295,7 @@ static void answer_denials(struct monitor *monitor, short revents)
 
 static void publish_counters(struct monitor *monitor)
 {
-	const struct log_counters *counters = &monitor->log.counters;
+	const struct log_counters *counters = &monitor->output.log.books.counters;
 
 	if (!monitor->page || monitor->setup->session ||
 	    !memcmp(counters, &monitor->page_counters, sizeof(*counters)))
@@ -308,50 +308,16 @@ static void publish_counters(struct monitor *monitor)
 	monitor->page_counters = *counters;
 }
 
-static void flush_log(struct monitor *monitor)
+static void flush_output(struct monitor *monitor)
 {
-	FAILPOINT("monitor.log.flush");
-	log_flush(&monitor->log);
+	output_flush(&monitor->output);
 	publish_counters(monitor);
-	monitor->held_part = false;
-	for (size_t i = 0; i < STREAMS; i++)
-		monitor->held_part |= monitor->streams[i].length > 0;
 }
 
-static void log_parts(struct monitor *monitor)
+static void let_go_of_parts(struct monitor *monitor)
 {
-	for (size_t i = 0; i < STREAMS; i++)
-		stream_let_go(&monitor->streams[i], &monitor->log, false);
-	flush_log(monitor);
-}
-
-static uint64_t bytes_in(int fd)
-{
-	int bytes = 0;
-
-	return fd >= 0 && ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0 ? (uint64_t)bytes : 0;
-}
-
-/*
- * Whatever is left in the pipes. Their writers are gone, but for one whom somebody in the container passed
- * a descriptor: that keeps a pipe from ending, and whoever has it may write without end. So what is there
- * now is all that is taken. The client gets what it takes at once.
- */
-static void drain(struct monitor *monitor)
-{
-	for (size_t i = 0; i < STREAMS; i++) {
-		struct stream *stream = &monitor->streams[i];
-		uint64_t end = stream->taken_bytes + bytes_in(stream->fd);
-
-		while (stream->fd >= 0 && stream->taken_bytes < end) {
-			if (!attachment_has_room(&monitor->attachment))
-				attachment_end(&monitor->attachment);
-			if (stream_read(stream, &monitor->log, &monitor->attachment) != 1)
-				break;
-		}
-		stream_let_go(stream, &monitor->log, true);
-	}
-	flush_log(monitor);
+	output_let_go(&monitor->output);
+	publish_counters(monitor);
 }
 
 /* ---- the end ---- */
@@ -443,17 +409,19 @@ static void finish(struct monitor *monitor)
 				group_kill(&monitor->group);
 			return;
 		}
-		drain(monitor);
+		output_drain(&monitor->output);
+		publish_counters(monitor);
 		FAILPOINT("monitor.exit.drained");
 		group_read_totals(&monitor->group, &monitor->exited);
-		monitor->exited.log_bytes = monitor->log.counters.bytes;
-		monitor->exited.log_dropped_bytes = monitor->log.counters.dropped_bytes;
+		monitor->exited.log_bytes = monitor->output.log.books.counters.bytes;
+		monitor->exited.log_dropped_bytes =
+			monitor->output.log.books.counters.dropped_bytes;
 	}
 	monitor->kill_since_ms = 0;
 	write_exit_record(monitor);
 	FAILPOINT("monitor.exit.recorded");
 	monitor->told = true;
-	attachment_end(&monitor->attachment);
+	attachment_end(&monitor->output.attachment);
 	fd_close(&monitor->setup->listener_fd);
 	tell_exited(monitor);
 	FAILPOINT("monitor.exit.told");
@@ -501,28 +469,28 @@ enum {
 	CLIENT,
 	INPUT,
 	FIRST_STREAM,
-	POLLED = FIRST_STREAM + STREAMS
+	POLLED = FIRST_STREAM + ESTATE_STREAMS
 };
 
 static void fill_polled(const struct monitor *monitor, struct pollfd polled[static POLLED])
 {
 	const struct monitor_setup *setup = monitor->setup;
-	bool room = attachment_has_room(&monitor->attachment);
+	bool room = attachment_has_room(&monitor->output.attachment);
 
 	polled[CONTROL] = (struct pollfd){ setup->control_fd, POLLIN, 0 };
 	polled[LISTEN] = (struct pollfd){ setup->listen_fd, POLLIN, 0 };
 	polled[CHILD] = (struct pollfd){ monitor->ended ? -1 : setup->child_pidfd,
 					 monitor->exit_seen ? 0 : POLLIN, 0 };
 	polled[LISTENER] = (struct pollfd){ monitor->answers ? setup->listener_fd : -1, POLLIN, 0 };
-	polled[CLIENT] = (struct pollfd){ monitor->attachment.fd,
-					  attachment_events(&monitor->attachment), 0 };
-	polled[INPUT] = (struct pollfd){ attachment_input_events(&monitor->attachment)
-						 ? *monitor->attachment.input_fd
+	polled[CLIENT] = (struct pollfd){ monitor->output.attachment.fd,
+					  attachment_events(&monitor->output.attachment), 0 };
+	polled[INPUT] = (struct pollfd){ attachment_input_events(&monitor->output.attachment)
+						 ? *monitor->output.attachment.input_fd
 						 : -1,
 					 POLLOUT, 0 };
-	for (size_t i = 0; i < STREAMS; i++)
-		polled[FIRST_STREAM + i] = (struct pollfd){ room ? monitor->streams[i].fd : -1,
-							    POLLIN, 0 };
+	for (size_t i = 0; i < ESTATE_STREAMS; i++)
+		polled[FIRST_STREAM + i] =
+			(struct pollfd){ room ? monitor->output.streams[i].fd : -1, POLLIN, 0 };
 }
 
 static int earlier(int a, int b)
@@ -532,9 +500,9 @@ static int earlier(int a, int b)
 
 static int timeout_ms(const struct monitor *monitor)
 {
-	int timeout = attachment_timeout_ms(&monitor->attachment);
+	int timeout = attachment_timeout_ms(&monitor->output.attachment);
 
-	if (monitor->held_part)
+	if (monitor->output.held_part)
 		timeout = earlier(timeout, STREAM_PART_MS);
 	if (monitor->exit_seen && !monitor->ended)
 		timeout = earlier(timeout, COLLECTED_MS);
@@ -554,18 +522,15 @@ static void take_events(struct monitor *monitor, const struct pollfd polled[stat
 
 	if (polled[LISTENER].revents)
 		answer_denials(monitor, polled[LISTENER].revents);
-	for (size_t i = 0; i < STREAMS; i++) {
-		if (polled[FIRST_STREAM + i].revents && attachment_has_room(&monitor->attachment) &&
-		    monitor->streams[i].fd >= 0)
-			output |= stream_read(&monitor->streams[i], &monitor->log,
-					      &monitor->attachment) != 0;
-	}
+	for (int i = 0; i < ESTATE_STREAMS; i++)
+		if (polled[FIRST_STREAM + i].revents)
+			output |= output_take(&monitor->output, i);
 	if (output)
-		flush_log(monitor);
-	if (polled[CLIENT].revents && monitor->attachment.fd == polled[CLIENT].fd)
-		attachment_ready(&monitor->attachment, polled[CLIENT].revents);
+		flush_output(monitor);
+	if (polled[CLIENT].revents && monitor->output.attachment.fd == polled[CLIENT].fd)
+		attachment_ready(&monitor->output.attachment, polled[CLIENT].revents);
 	if (polled[INPUT].revents)
-		attachment_input_ready(&monitor->attachment, polled[INPUT].revents);
+		attachment_input_ready(&monitor->output.attachment, polled[INPUT].revents);
 	if (polled[CONTROL].revents)
 		hear_daemon(monitor);
 	if (polled[LISTEN].revents)
@@ -583,9 +548,9 @@ static void turn(struct monitor *monitor)
 	n = poll(polled, POLLED, timeout_ms(monitor));
 	if (n > 0)
 		take_events(monitor, polled);
-	else if (n == 0 && monitor->held_part)
-		log_parts(monitor);
-	attachment_check_stall(&monitor->attachment);
+	else if (n == 0 && monitor->output.held_part)
+		let_go_of_parts(monitor);
+	attachment_check_stall(&monitor->output.attachment);
 	give_up_stdin(monitor);
 	give_up_status(monitor);
 	if (monitor->kill_since_ms && !monitor->ended && !monitor->setup->kill_by_cgroup &&
@@ -600,55 +565,73 @@ static void turn(struct monitor *monitor)
 	give_up_record(monitor);
 }
 
-/* What the one before us had done is in the page, and in the files. */
+/* Without an estate, as an earlier release left none, only what is in the page is known. */
+static void read_counters(struct monitor *monitor)
+{
+	monitor->output.log.books.counters = (struct log_counters){
+		.bytes = monitor->page->log_bytes,
+		.dropped_bytes = monitor->page->log_dropped_bytes,
+		.rotated_bytes = monitor->page->log_rotated_bytes,
+	};
+}
+
+static void resume_denial(struct monitor *monitor)
+{
+	struct denial denial;
+
+	if (!monitor->answers || denial_resume(monitor->setup->listener_fd, &monitor->denials,
+					       &monitor->output.estate->denial, &denial) == 0)
+		return;
+	count_denial(monitor, &denial);
+	denial_forget(&monitor->output.estate->denial);
+}
+
+/* What the one before us was about is in the page, in the files, and in its estate. */
 static void succeed(struct monitor *monitor)
 {
 	struct monitor_setup *setup = monitor->setup;
+	bool inherited = estate_is_inherited(monitor->output.estate);
 
 	if (monitor->page) {
 		page_writer_begin(monitor->page, setup->page_fd);
 		monitor->page->monitor_pid = getpid();
-		monitor->log.counters = (struct log_counters){
-			.bytes = monitor->page->log_bytes,
-			.dropped_bytes = monitor->page->log_dropped_bytes,
-			.rotated_bytes = monitor->page->log_rotated_bytes,
-		};
+		if (!inherited)
+			read_counters(monitor);
 		page_writer_end(monitor->page, setup->page_fd);
-		monitor->page_counters = monitor->log.counters;
 	}
+	resume_denial(monitor);
+	if (inherited)
+		output_resume(&monitor->output);
+	publish_counters(monitor);
 	if (setup->attach_fd >= 0)
-		attachment_begin(&monitor->attachment, take_fd(&setup->attach_fd));
+		attachment_begin(&monitor->output.attachment, take_fd(&setup->attach_fd));
 	if (setup->is_collected)
 		note_end(monitor, setup->collected.exit_si_code, setup->collected.exit_si_status);
 }
 
+static void prepare_output(struct monitor *monitor, struct monitor_setup *setup)
+{
+	const int fds[ESTATE_STREAMS] = { setup->stdout_fd, setup->stderr_fd,
+					  setup->session ? -1 : setup->terminal_fd };
+
+	output_init(&monitor->output, estate_map(setup->estate_fd), setup->log_dir_fd,
+		    setup->log_max_file_bytes, setup->log_max_files, fds);
+	if (setup->terminal && setup->terminal_fd >= 0)
+		(void)fcntl(setup->terminal_fd, F_SETFL, O_NONBLOCK);
+	attachment_init(&monitor->output.attachment,
+			setup->terminal ? &monitor->output.streams[ESTATE_STREAMS - 1].fd
+					: &setup->stdin_fd,
+			setup->terminal);
+}
+
 static void prepare(struct monitor *monitor, struct monitor_setup *setup)
 {
-	static const struct {
-		const char *name;
-		uint8_t kind;
-	} kinds[STREAMS] = { { "stdout", ATTACH_STDOUT },
-			     { "stderr", ATTACH_STDERR },
-			     { "stdout", ATTACH_STDOUT } };
-	int fds[STREAMS] = { setup->stdout_fd, setup->stderr_fd,
-			     setup->session ? -1 : setup->terminal_fd };
-
 	monitor->setup = setup;
 	monitor->group = (struct group){ setup->dirs, setup->freezer_fd, setup->kill_by_cgroup };
 	monitor->page = page_writer_map(setup->page_fd);
 	monitor->answers = setup->listener_fd >= 0 &&
 			   denial_table_read(setup->image_fd, &monitor->denials) == 0;
-	log_init(&monitor->log, setup->log_dir_fd, setup->log_max_file_bytes, setup->log_max_files);
-	for (size_t i = 0; i < STREAMS; i++) {
-		monitor->streams[i].fd = fds[i];
-		monitor->streams[i].name = kinds[i].name;
-		monitor->streams[i].attach_kind = kinds[i].kind;
-	}
-	if (setup->terminal && setup->terminal_fd >= 0)
-		(void)fcntl(setup->terminal_fd, F_SETFL, O_NONBLOCK);
-	attachment_init(&monitor->attachment,
-			setup->terminal ? &monitor->streams[STREAMS - 1].fd : &setup->stdin_fd,
-			setup->terminal);
+	prepare_output(monitor, setup);
 	monitor->keeps_stdin = setup->stdin_fd >= 0;
 	if (setup->successor)
 		succeed(monitor);
@@ -669,6 +652,6 @@ int monitor_run(struct monitor_setup *setup)
 		turn(&monitor);
 	if (setup->run_dir_fd >= 0 && setup->listen_fd >= 0)
 		(void)unlinkat(setup->run_dir_fd, setup->socket_name, 0);
-	log_done(&monitor.log);
+	log_done(&monitor.output.log);
 	return 0;
 }

@@ -36,6 +36,7 @@ struct monitor_setup {
 	int32_t terminal_fd;           /* master; -1 */
 	int32_t listener_fd;           /* of the filter; -1 */
 	int32_t attach_fd;             /* of the client that the one before us had; -1 */
+	int32_t estate_fd;             /* estate_make()'s; -1: nobody succeeds us */
 	int32_t image_fd;              /* of the filter, for its table of errnos; -1 */
 	int32_t page_fd;               /* -1 */
 	int32_t log_dir_fd;            /* -1 */

@@ -60,10 +60,11 @@ static void serve(int listener_fd, int pid_fd, const struct denial_table *table,
 	struct pollfd fds[] = { { pid_fd, POLLIN, 0 }, { listener_fd, POLLIN, 0 } };
 
 	while (poll(fds, 2, 30000) > 0) {
+		struct denial_room room = { .bytes = { 0 } };
 		struct denial denial;
 
 		if (fds[1].revents & POLLIN) {
-			int r = denial_answer(listener_fd, table, &denial);
+			int r = denial_answer(listener_fd, table, &room, &denial);
 
 			assert_true(r >= 0);
 			if (r == 1 && results->denial_count < ARRAY_SIZE(results->denials))

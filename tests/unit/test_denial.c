@@ -177,47 +177,92 @@ static void signals_neither_break_nor_repeat_a_denied_call(void **state)
 	assert_int_equal(results->denial_count, 500);
 }
 
+/* A child that is parked in a denied call, with its listener in our hands. */
+struct parked {
+	int listener_fd;
+	pid_t pid;
+	int pair[2];
+};
+
+static void park(const struct filter *filter, struct parked *parked)
+{
+	struct pollfd ready = { -1, POLLIN, 0 };
+	cleanup_fd int pid_fd = -1;
+	char byte = 0;
+
+	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, parked->pair), errno);
+	results->listener_fd = -1;
+	parked->pid = fork();
+	assert_return_code(parked->pid, errno);
+	if (parked->pid == 0) {
+		struct err err = { 0 };
+
+		if (filter_load(filter, &results->listener_fd, &err) < 0 ||
+		    write(parked->pair[1], &byte, 1) != 1 || read(parked->pair[1], &byte, 1) != 1)
+			_exit(99);
+		_exit(unshare(CLONE_NEWNS) == 0 ? 0 : errno);
+	}
+	assert_int_equal(read(parked->pair[0], &byte, 1), 1);
+	pid_fd = (int)syscall(__NR_pidfd_open, parked->pid, 0);
+	parked->listener_fd = (int)syscall(__NR_pidfd_getfd, pid_fd, results->listener_fd, 0);
+	assert_return_code(parked->listener_fd, errno);
+	assert_int_equal(write(parked->pair[0], &byte, 1), 1);
+	ready.fd = parked->listener_fd;
+	assert_int_equal(poll(&ready, 1, 10000), 1);
+	assert_true(ready.revents & POLLIN);
+}
+
+static void leave(struct parked *parked)
+{
+	struct pollfd ready = { parked->listener_fd, POLLIN, 0 };
+
+	assert_int_equal(poll(&ready, 1, 10000), 1);
+	assert_true(ready.revents & POLLHUP);
+	fd_close(&parked->listener_fd);
+	(void)close(parked->pair[0]);
+	(void)close(parked->pair[1]);
+}
+
 /* Killed while parked, before the monitor looks: nothing to answer, and no failure. */
 static void a_caller_that_dies_before_the_answer_is_not_counted(void **state)
 {
 	cleanup(filter_free_p) struct filter *filter = default_filter();
-	struct pollfd ready = { -1, POLLIN, 0 };
-	cleanup_fd int listener_fd = -1;
-	cleanup_fd int pid_fd = -1;
+	struct denial_room room = { .bytes = { 0 } };
+	struct parked parked;
 	struct denial denial;
-	int pair[2];
-	char byte = 0;
-	pid_t pid;
 
-	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
-	results->listener_fd = -1;
-	pid = fork();
-	assert_return_code(pid, errno);
-	if (pid == 0) {
-		struct err err = { 0 };
+	park(filter, &parked);
+	assert_return_code(kill(parked.pid, SIGKILL), errno);
+	assert_int_equal(waitpid(parked.pid, NULL, 0), parked.pid);
 
-		if (filter_load(filter, &results->listener_fd, &err) < 0 ||
-		    write(pair[1], &byte, 1) != 1 || read(pair[1], &byte, 1) != 1)
-			_exit(99);
-		(void)unshare(CLONE_NEWNS);
-		_exit(0);
-	}
-	assert_int_equal(read(pair[0], &byte, 1), 1);
-	pid_fd = (int)syscall(__NR_pidfd_open, pid, 0);
-	listener_fd = (int)syscall(__NR_pidfd_getfd, pid_fd, results->listener_fd, 0);
-	assert_return_code(listener_fd, errno);
-	assert_int_equal(write(pair[0], &byte, 1), 1);
-	ready.fd = listener_fd;
-	assert_int_equal(poll(&ready, 1, 10000), 1);
-	assert_true(ready.revents & POLLIN);
-	assert_return_code(kill(pid, SIGKILL), errno);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(denial_answer(parked.listener_fd, &filter->denials, &room, &denial), 0);
+	assert_int_equal(denial_resume(parked.listener_fd, &filter->denials, &room, &denial), 0);
+	leave(&parked);
+}
 
-	assert_int_equal(denial_answer(listener_fd, &filter->denials, &denial), 0);
-	assert_int_equal(poll(&ready, 1, 10000), 1);
-	assert_true(ready.revents & POLLHUP);
-	(void)close(pair[0]);
-	(void)close(pair[1]);
+/* A monitor has taken the call and died: the kernel tells it to nobody else, and the caller would wait for
+ * ever. What it took is in the room. */
+static void a_call_that_was_taken_and_not_answered_is_answered_by_the_next(void **state)
+{
+	cleanup(filter_free_p) struct filter *filter = default_filter();
+	struct denial_room room = { .bytes = { 0 } };
+	struct parked parked;
+	struct denial denial;
+	struct pollfd ready;
+	int status;
+
+	park(filter, &parked);
+	assert_int_equal(ioctl(parked.listener_fd, SECCOMP_IOCTL_NOTIF_RECV, room.bytes), 0);
+	ready = (struct pollfd){ parked.listener_fd, POLLIN, 0 };
+	assert_int_equal(poll(&ready, 1, 0), 0); /* indeed: nothing to take any more */
+	assert_int_equal(denial_resume(parked.listener_fd, &filter->denials, &room, &denial), 1);
+	assert_int_equal(denial.nr, __NR_unshare);
+	assert_int_equal(denial.errnum, EPERM);
+	assert_int_equal(waitpid(parked.pid, &status, 0), parked.pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EPERM);
+	denial_forget(&room);
+	assert_int_equal(denial_resume(parked.listener_fd, &filter->denials, &room, &denial), 0);
+	leave(&parked);
 }
 
 static void the_page_counts_by_call_and_keeps_the_end_of_long_paths(void **state)
@@ -276,6 +321,7 @@ int main(void)
 		cmocka_unit_test(a_rule_for_an_argument_that_is_none_is_refused),
 		cmocka_unit_test(a_denial_names_the_call_and_the_program),
 		cmocka_unit_test(signals_neither_break_nor_repeat_a_denied_call),
+		cmocka_unit_test(a_call_that_was_taken_and_not_answered_is_answered_by_the_next),
 		cmocka_unit_test(a_caller_that_dies_before_the_answer_is_not_counted),
 		cmocka_unit_test(the_page_counts_by_call_and_keeps_the_end_of_long_paths),
 		cmocka_unit_test(a_full_table_counts_in_the_total_only),

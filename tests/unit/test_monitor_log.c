@@ -22,6 +22,7 @@
 static char directory[64];
 static int dir_fd = -1;
 static struct log tested;
+static struct log_memory memory;
 
 static int set_up(void **state)
 {
@@ -69,7 +70,7 @@ static void a_record_has_its_time_to_the_nanosecond(void **state)
 	char *text;
 	struct stat st;
 
-	log_init(&tested, dir_fd, 1 << 20, 3);
+	log_init(&tested, dir_fd, 1 << 20, 3, &memory);
 	record(0, 0, "first");
 	record(951782399, 5, "leap");          /* 2000-02-28 */
 	record(951782400, 6, "day");           /* 2000-02-29 */
@@ -81,7 +82,7 @@ static void a_record_has_its_time_to_the_nanosecond(void **state)
 				  "2000-02-29T00:00:00.000000006Z stdout F day\n"
 				  "2099-12-31T23:59:59.999999999Z stdout F late\n");
 	free(text);
-	assert_int_equal(tested.counters.bytes, 5 + 4 + 3 + 4);
+	assert_int_equal(tested.books.counters.bytes, 5 + 4 + 3 + 4);
 	assert_int_equal(fstatat(dir_fd, "000000001.log", &st, 0), 0);
 	assert_int_equal(st.st_mode & 0777 & ~0640, 0);
 }
@@ -92,7 +93,7 @@ static void a_launch_goes_on_after_the_last_ones_files(void **state)
 	(void)close(openat(dir_fd, "000000008.log", O_CREAT | O_WRONLY, 0600));
 	(void)close(openat(dir_fd, "notalog", O_CREAT | O_WRONLY, 0600));
 	(void)close(openat(dir_fd, "000000009.log.gz", O_CREAT | O_WRONLY, 0600));
-	log_init(&tested, dir_fd, 1 << 20, 2);
+	log_init(&tested, dir_fd, 1 << 20, 2, &memory);
 	record(1, 1, "x");
 	log_done(&tested);
 	assert_true(exists("000000009.log"));
@@ -105,20 +106,20 @@ static void files_stay_below_their_size_and_count(void **state)
 {
 	uint64_t kept = 0;
 
-	log_init(&tested, dir_fd, 1000, 3);
+	log_init(&tested, dir_fd, 1000, 3, &memory);
 	for (int i = 0; i < 100; i++) {
 		record(1, i, "0123456789");
 		if (i % 7 == 0)
 			log_flush(&tested);
 	}
 	log_done(&tested);
-	assert_true(tested.sequence > 3);
-	for (uint32_t i = 1; i <= tested.sequence; i++) {
+	assert_true(tested.books.sequence > 3);
+	for (uint32_t i = 1; i <= tested.books.sequence; i++) {
 		char name[16];
 		struct stat st;
 
 		(void)snprintf(name, sizeof(name), "%09u.log", i);
-		if (i + 3 <= tested.sequence) {
+		if (i + 3 <= tested.books.sequence) {
 			assert_false(exists(name));
 			continue;
 		}
@@ -126,33 +127,33 @@ static void files_stay_below_their_size_and_count(void **state)
 		assert_true(st.st_size <= 1000);
 		kept += (uint64_t)st.st_size / 50 * 10;
 	}
-	assert_int_equal(tested.counters.bytes, 1000);
-	assert_true(tested.counters.rotated_bytes > 0);
-	assert_true(kept <= tested.counters.bytes - tested.counters.rotated_bytes + 60);
+	assert_int_equal(tested.books.counters.bytes, 1000);
+	assert_true(tested.books.counters.rotated_bytes > 0);
+	assert_true(kept <= tested.books.counters.bytes - tested.books.counters.rotated_bytes + 60);
 }
 
 static void without_a_directory_everything_is_dropped_and_counted(void **state)
 {
-	log_init(&tested, -1, 1000, 3);
+	log_init(&tested, -1, 1000, 3, &memory);
 	for (int i = 0; i < 20000; i++)
 		record(1, i, "0123456789");
 	log_done(&tested);
-	assert_int_equal(tested.counters.dropped_bytes, 200000);
-	assert_int_equal(tested.counters.bytes, 0);
+	assert_int_equal(tested.books.counters.dropped_bytes, 200000);
+	assert_int_equal(tested.books.counters.bytes, 0);
 }
 
 static void a_stream_makes_records_of_lines_and_parts(void **state)
 {
 	static struct stream stream;
 	static struct attachment attachment;
-	static char long_line[LOG_RECORD_MAX + 10];
+	static char long_line[LOG_RECORD_MAX + 10], lines[STREAM_BYTES];
 	int no_input = -1, pipe_fds[2];
 	char *text, *at;
 
-	log_init(&tested, dir_fd, 1 << 20, 3);
+	log_init(&tested, dir_fd, 1 << 20, 3, &memory);
 	attachment_init(&attachment, &no_input, false);
 	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
-	stream = (struct stream){ .fd = pipe_fds[0], .name = "stderr" };
+	stream = (struct stream){ .fd = pipe_fds[0], .name = "stderr", .memory = lines };
 	assert_int_equal(stream_read(&stream, &tested, &attachment), 0);
 	assert_int_equal(write(pipe_fds[1], "one\ntw", 6), 6);
 	assert_int_equal(stream_read(&stream, &tested, &attachment), 1);
@@ -177,7 +178,7 @@ static void a_stream_makes_records_of_lines_and_parts(void **state)
 	assert_non_null(at = strstr(at, "stderr F \n"));
 	assert_non_null(at = strstr(at, "stderr P zzz"));
 	assert_non_null(at = strstr(at, "stderr F zzzzzzzzzz\n"));
-	assert_int_equal(tested.counters.bytes, 3 + 3 + 5 + sizeof(long_line));
+	assert_int_equal(tested.books.counters.bytes, 3 + 3 + 5 + sizeof(long_line));
 	free(text);
 }
 

@@ -194,7 +194,7 @@ static void what_is_said_to_a_monitor_of_version_1_is_what_it_knows(void **state
 
 static void what_is_to_be_kept_is_named(void **state)
 {
-	const int kept[MONITOR_KEEP_COUNT] = { -1, -1, pair[0], -1, -1, pair[1] };
+	const int kept[MONITOR_KEEP_COUNT] = { -1, -1, pair[0], -1, -1, pair[1], -1 };
 	struct monitor_message got;
 	int fds[MONITOR_FDS_MAX];
 	size_t count;

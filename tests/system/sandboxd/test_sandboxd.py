@@ -4,6 +4,7 @@
 """
 import fcntl
 import os
+import random
 import select
 import shutil
 import signal
@@ -332,18 +333,20 @@ class Mortal(Story):
         os.kill(monitor, signal.SIGKILL)
         self.assertTrue(changes.until_ended(monitor))
 
-    def wait_successor(self, pid, after=0):
-        """Until the container with this first process has a monitor that is not its parent: its number."""
+    def wait_monitor(self, pid, others=()):
+        """The number of the one monitor, not of @others, that the container with this first process has."""
         end = time.monotonic() + 20
         while True:
-            title = "berth-monitor: w-1/main"
-            found = [int(p) for p in os.listdir("/proc") if p.isdigit() and title_of(p) == title
-                     and self.serves(int(p)) and int(p) not in (after, parent_of(pid))]
+            found = [int(p) for p in os.listdir("/proc") if p.isdigit() and title_of(p) == "berth-monitor: w-1/main"
+                     and self.serves(int(p)) and int(p) not in others]
             if found:
                 self.assertEqual(len(found), 1)
                 return found[0]
-            self.assertLess(time.monotonic(), end, "nobody took the place of the monitor:\n" + self.daemon.log())
-            select.select([], [], [], 0.005)
+            self.assertLess(time.monotonic(), end, "it has no monitor:\n" + self.daemon.log())
+            select.select([], [], [], 0.002)
+
+    def wait_successor(self, pid, after=0):
+        return self.wait_monitor(pid, (after, parent_of(pid)))
 
     def serves(self, monitor):
         try:
@@ -538,10 +541,10 @@ class Deaths(Mortal):
         pid = self.launch_until_term(7).pid
         self.lose_monitor(pid)
         last = 0
-        for _ in range(5):
+        for _ in range(20):
             last = self.wait_successor(pid, last)
             os.kill(last, signal.SIGKILL)
-        self.daemon.wait_log("goes on without one")
+        self.daemon.wait_log("for a while it goes on without one")
         self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
         exited = self.client.wait_fact("exited")
         self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 7))
@@ -696,6 +699,39 @@ class Kept(Mortal):
             self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 3))
             client.close()
         self.keep(lambda names: not names)
+
+    def test_deaths_at_any_instant_lose_no_line_and_no_status(self):
+        seed = int(os.environ.get("BERTH_SEED", time.time_ns() % 2**32))
+        rounds = int(os.environ.get("BERTH_ROUNDS", 30))
+        print(f"# seed {seed}, {rounds} rounds", flush=True)
+        chance = random.Random(seed)
+        loud = "i=0; while [ ! -e /data/stop ]; do echo $i and some more; i=$((i+1)); done; echo $i lines; exit 77"
+        self.create(volumes=[pb.Volume(name="t", tmpfs_bytes=1 << 20)])
+        pid = self.launch(["/bin/sh", "-c", loud], log_max_files=1000,
+                          mounts=[pb.Mount(volume="t", target="/data")]).pid
+        self.keep(lambda names: names)
+        for _ in range(rounds):
+            time.sleep(chance.random() / 50)  # the instant: anywhere in what they do
+            victims = chance.choice((["monitor"], ["sandboxd"], ["monitor", "sandboxd"], ["sandboxd", "monitor"]))
+            monitor = self.wait_monitor(pid) if "monitor" in victims else 0
+            for victim in victims:
+                if victim == "monitor":
+                    os.kill(monitor, signal.SIGKILL)
+                else:
+                    self.keep(lambda names: True)
+                    self.daemon.kill()
+            if "sandboxd" in victims:
+                self.back()
+        self.wait_monitor(pid)
+        write(f"/proc/{pid}/root/data/stop", "")
+        known = self.state()["main"]
+        exited = self.client.wait_fact("exited") if known.state == RUNNING else known.exited
+        self.assertEqual((exited.exit_si_code, exited.exit_si_status), (CLD_EXITED, 77), self.daemon.log())
+        lines = [line.split(" F ", 1)[1] for line in self.log_of().splitlines()]
+        self.assertEqual(lines[-1], f"{len(lines) - 1} lines")
+        for i, line in enumerate(lines[:-1]):
+            self.assertEqual(line, f"{i} and some more")
+        self.assertEqual((exited.log_bytes, exited.log_dropped_bytes), (sum(map(len, lines)), 0))
 
     def test_what_is_kept_of_nobody_is_let_go(self):
         self.daemon.kill()
