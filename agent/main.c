@@ -26,7 +26,8 @@
 #include "proto/failpoint.h"
 #include "proto/log.h"
 
-#define SERVICE_NAME "berth.v1.NodeAgent"
+#define SERVICE_NAME  "berth.v1.NodeAgent"
+#define PATIENCE_USEC 500000
 
 struct agent {
 	const char *config_path;
@@ -44,6 +45,7 @@ struct agent {
 	struct grpc_health *health;
 	struct grpc_descriptors *descriptors;
 	sd_event_source *readiness;
+	sd_event_source *patience; /* with berth-sandboxd, before clients are let in without it */
 	bool serving;
 };
 
@@ -302,6 +304,12 @@ static void set_serving(struct agent *agent, bool serving)
 			 serving ? "Serving." : "Waiting for berth-sandboxd; workloads run on.");
 }
 
+static void let_in(struct agent *agent)
+{
+	agent->patience = sd_event_source_disable_unref(agent->patience);
+	grpc_server_hold(agent->server, false);
+}
+
 /* Before each wait of the loop: health follows what the engine says of itself. */
 static int on_turn(sd_event_source *source, void *userdata)
 {
@@ -316,6 +324,27 @@ static int on_turn(sd_event_source *source, void *userdata)
 
 	if (ready != agent->serving)
 		set_serving(agent, ready);
+	if (ready && agent->patience)
+		let_in(agent);
+	return 0;
+}
+
+static int on_patience_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	let_in(userdata);
+	return 0;
+}
+
+/* Clients wait in the backlog, for a moment only, until berth-sandboxd has said what there is: else the first
+ * launches after a restart would be refused. */
+static int hold_clients(struct agent *agent, struct err *err)
+{
+	int r = sd_event_add_time_relative(agent->event, &agent->patience, CLOCK_MONOTONIC,
+					   PATIENCE_USEC, 0, on_patience_over, agent);
+
+	if (r < 0)
+		return err_set(err, ERR_INTERNAL, -r, "cannot watch the clock: %m");
+	grpc_server_hold(agent->server, true);
 	return 0;
 }
 
@@ -419,6 +448,9 @@ static int start(struct agent *agent, struct err *err)
 	r = sd_event_add_post(agent->event, &agent->readiness, on_turn, agent);
 	if (r < 0)
 		return err_set(err, ERR_INTERNAL, -r, "cannot watch the loop: %m");
+	r = hold_clients(agent, err);
+	if (r < 0)
+		return r;
 	(void)sd_event_set_watchdog(agent->event, true);
 	(void)sd_notify(0, "READY=1");
 	log_event(LOG_NOTICE, NULL, "berthd " BERTH_VERSION " is up");
@@ -428,6 +460,7 @@ static int start(struct agent *agent, struct err *err)
 static void stop(struct agent *agent)
 {
 	sd_event_source_disable_unref(agent->readiness);
+	sd_event_source_disable_unref(agent->patience);
 	grpc_server_free(agent->server);
 	grpc_health_free(agent->health);
 	grpc_descriptors_free(agent->descriptors);

@@ -201,6 +201,13 @@ static int find_target(struct call *call, const struct verb *verb, struct err *e
 	return find_container(call, verb, &names, err);
 }
 
+/* What would be cut off by the end of the daemon. */
+static bool begins(const struct verb *verb)
+{
+	return verb->verb == VERB(CREATE_WORKLOAD) || verb->verb == VERB(LAUNCH) ||
+	       verb->verb == VERB(EXEC);
+}
+
 static int carry_out(struct call *call, const struct verb *verb, struct err *err)
 {
 	int r;
@@ -208,6 +215,9 @@ static int carry_out(struct call *call, const struct verb *verb, struct err *err
 	if (!verb->before_hello && !agent_link_is_ready(call->host->link))
 		return err_set(err, ERR_PRECONDITION, EPROTO,
 			       "Hello must come first, and be understood");
+	if (call->host->stopping && begins(verb))
+		return err_set(err, ERR_UNAVAILABLE, ESHUTDOWN,
+			       "berth-sandboxd is ending, and begins nothing any more");
 	r = find_target(call, verb, err);
 	return r < 0 ? r : verb->handler(call, err);
 }

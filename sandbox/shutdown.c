@@ -15,6 +15,7 @@
 #include "sandbox/removal.h"
 #include "sandbox/sandboxd.h"
 
+#define LAUNCH_LIMIT_USEC (3ULL * 1000 * 1000)
 #define STOP_LIMIT_USEC   (10ULL * 1000 * 1000)
 #define REMOVE_LIMIT_USEC (5ULL * 1000 * 1000)
 #define DEPART_LIMIT_USEC (5ULL * 1000 * 1000)
@@ -94,6 +95,22 @@ static void stop_workloads(struct sandboxd *host)
 	run_while(host, groups_are_left, REMOVE_LIMIT_USEC);
 }
 
+static int is_starting(struct workload *workload, void *userdata)
+{
+	const struct container *container;
+
+	LIST_FOREACH (container, &workload->containers, link)
+		if (container->state == PAGE_STARTING)
+			return 1;
+	return 0;
+}
+
+/* What was begun is brought to its end, and berthd hears of it; requests.c lets nothing more begin. */
+static bool some_are_starting(struct sandboxd *host)
+{
+	return host->link && registry_walk(&host->registry, is_starting, NULL) != 0;
+}
+
 static bool some_are_here(struct sandboxd *host)
 {
 	return departures_count(host->departures) > 0;
@@ -138,6 +155,7 @@ static void remove_tree(struct sandboxd *host)
 
 void shutdown_run(struct sandboxd *host, bool workloads_end)
 {
+	run_while(host, some_are_starting, LAUNCH_LIMIT_USEC);
 	if (workloads_end)
 		stop_workloads(host);
 	wait_for_departures(host);

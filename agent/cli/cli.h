@@ -66,6 +66,16 @@ int cli_stream(struct cli *cli, const char *method, const ProtobufCMessage *requ
 	       const ProtobufCMessageDescriptor *response,
 	       bool (*on_message)(const ProtobufCMessage *message, void *userdata), void *userdata);
 
+/*
+ * The same for a reader that follows: where the agent goes away under it, which a restart does, it says so,
+ * calls @resume, which makes the request go on where @on_message came to, and calls again, for a minute.
+ * @resume may be NULL.
+ */
+int cli_follow(struct cli *cli, const char *method, const ProtobufCMessage *request,
+	       const ProtobufCMessageDescriptor *response,
+	       bool (*on_message)(const ProtobufCMessage *message, void *userdata),
+	       void (*resume)(void *userdata), void *userdata);
+
 /* Say how a call ended that did not end well, and return its exit code. */
 int cli_say_outcome(const char *method, const struct grpc_outcome *outcome);
 /* Whether its ErrorInfo has @reason. */

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/cli/text.h"
 #include "agent/grpc/details.h"
@@ -153,22 +154,38 @@ int cli_call(struct cli *cli, const char *method, const ProtobufCMessage *reques
 
 /* ---- Streams ---- */
 
+#define FOLLOW_USEC       60000000ULL
+#define FOLLOW_PAUSE_USEC 100000ULL
+
 struct reading {
+	struct cli *cli;
 	const char *method;
 	bool (*on_message)(const ProtobufCMessage *message, void *userdata);
 	void *userdata;
+	bool follows;
 	struct grpc_client_call *call;
+	bool begun;   /* the agent has answered */
 	bool stopped; /* by us: how it ends then is no news */
 	bool ended;
+	uint64_t lost_usec; /* since when the agent is away; 0: it is not */
 	int code;
 };
+
+static uint64_t now_usec(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
 
 static void stop_reading(struct reading *reading)
 {
 	if (reading->stopped)
 		return;
 	reading->stopped = true;
-	grpc_client_cancel(reading->call);
+	if (reading->call)
+		grpc_client_cancel(reading->call);
 }
 
 static void on_stream_message(struct grpc_client_call *call, const ProtobufCMessage *message,
@@ -176,8 +193,31 @@ static void on_stream_message(struct grpc_client_call *call, const ProtobufCMess
 {
 	struct reading *reading = user;
 
+	reading->begun = true;
+	if (reading->lost_usec)
+		(void)cli_fail(0, "%s: the agent is back, and this goes on where it was",
+			       reading->method);
+	reading->lost_usec = 0;
 	if (!reading->stopped && !reading->on_message(message, reading->userdata))
 		stop_reading(reading);
+}
+
+/* A restart of the agent: its own word when it drains, without the details that a refusal has; or a
+ * connection that broke. */
+static bool is_restart(struct reading *reading, const struct grpc_outcome *outcome)
+{
+	if (!reading->follows || outcome->code != GRPC_UNAVAILABLE)
+		return false;
+	if (outcome->from_server && outcome->n_details == 0)
+		reading->begun = true;
+	if (!reading->begun)
+		return false;
+	if (!reading->lost_usec) {
+		reading->lost_usec = now_usec();
+		(void)cli_fail(0, "%s: the agent went away (%s): waiting for it", reading->method,
+			       outcome->message);
+	}
+	return now_usec() - reading->lost_usec < FOLLOW_USEC;
 }
 
 static void on_stream_end(struct grpc_client_call *call, const struct grpc_outcome *outcome,
@@ -185,9 +225,16 @@ static void on_stream_end(struct grpc_client_call *call, const struct grpc_outco
 {
 	struct reading *reading = user;
 
-	if (!reading->stopped && outcome->code != GRPC_OK)
-		reading->code = cli_say_outcome(reading->method, outcome);
+	reading->call = NULL;
 	reading->ended = true;
+	if (reading->stopped || outcome->code == GRPC_OK) {
+		reading->follows = false;
+		return;
+	}
+	if (is_restart(reading, outcome))
+		return;
+	reading->follows = false;
+	reading->code = cli_say_outcome(reading->method, outcome);
 }
 
 static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *info,
@@ -200,31 +247,79 @@ static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *
 static const struct grpc_client_events stream_events = { .on_message = on_stream_message,
 							 .on_end = on_stream_end };
 
-int cli_stream(struct cli *cli, const char *method, const ProtobufCMessage *request,
-	       const ProtobufCMessageDescriptor *response,
-	       bool (*on_message)(const ProtobufCMessage *message, void *userdata), void *userdata)
+static int read_once(struct reading *reading, const ProtobufCMessage *request,
+		     const ProtobufCMessageDescriptor *response)
 {
-	struct reading reading = { .method = method,
-				   .on_message = on_message,
-				   .userdata = userdata };
-	sd_event_source *interrupt = NULL;
 	struct err err = { 0 };
-	sigset_t set;
 	char path[64];
+
+	reading->ended = false;
+	if (grpc_client_start(reading->cli->client, path_of(reading->method, path), request,
+			      response, 0, &stream_events, reading, &reading->call, &err) < 0) {
+		reading->follows = false;
+		return cli_fail(CLI_FAILED, "%s: %s", reading->method, err.text);
+	}
+	/* not sd_event_loop(): a loop that was told to exit cannot be run again */
+	while (!reading->ended && sd_event_run(reading->cli->event, UINT64_MAX) >= 0)
+		;
+	return reading->code;
+}
+
+static void pause_reading(struct reading *reading)
+{
+	uint64_t end = now_usec() + FOLLOW_PAUSE_USEC;
+
+	for (uint64_t now = now_usec(); now < end && !reading->stopped; now = now_usec())
+		if (sd_event_run(reading->cli->event, end - now) < 0)
+			return;
+}
+
+static int read_stream(struct reading *reading, const ProtobufCMessage *request,
+		       const ProtobufCMessageDescriptor *response, void (*resume)(void *userdata))
+{
+	sd_event_source *interrupt = NULL;
+	sigset_t set;
+	int code;
 
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);
-	(void)sd_event_add_signal(cli->event, &interrupt, SIGINT, on_interrupt, &reading);
-	if (grpc_client_start(cli->client, path_of(method, path), request, response, 0,
-			      &stream_events, &reading, &reading.call, &err) < 0)
-		reading.code = cli_fail(CLI_FAILED, "%s: %s", method, err.text);
-	else /* not sd_event_loop(): a loop that was told to exit cannot be run again */
-		while (!reading.ended && sd_event_run(cli->event, UINT64_MAX) >= 0)
-			;
+	(void)sd_event_add_signal(reading->cli->event, &interrupt, SIGINT, on_interrupt, reading);
+	code = read_once(reading, request, response);
+	while (reading->follows && !reading->stopped) {
+		pause_reading(reading);
+		if (resume)
+			resume(reading->userdata);
+		code = read_once(reading, request, response);
+	}
 	sd_event_source_disable_unref(interrupt);
 	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
-	return reading.code;
+	return code;
+}
+
+int cli_stream(struct cli *cli, const char *method, const ProtobufCMessage *request,
+	       const ProtobufCMessageDescriptor *response,
+	       bool (*on_message)(const ProtobufCMessage *message, void *userdata), void *userdata)
+{
+	struct reading reading = {
+		.cli = cli, .method = method, .on_message = on_message, .userdata = userdata
+	};
+
+	return read_stream(&reading, request, response, NULL);
+}
+
+int cli_follow(struct cli *cli, const char *method, const ProtobufCMessage *request,
+	       const ProtobufCMessageDescriptor *response,
+	       bool (*on_message)(const ProtobufCMessage *message, void *userdata),
+	       void (*resume)(void *userdata), void *userdata)
+{
+	struct reading reading = { .cli = cli,
+				   .method = method,
+				   .on_message = on_message,
+				   .userdata = userdata,
+				   .follows = true };
+
+	return read_stream(&reading, request, response, resume);
 }
 
 /* ---- Fences ---- */

@@ -23,14 +23,23 @@ static void print_event(const Berth__V1__Event *event)
 	(void)printf("  %s\n", text_escape(event->sentence, strlen(event->sentence), sentence));
 }
 
+struct reader {
+	const struct cli *cli;
+	Berth__V1__WatchEventsRequest request;
+	bool any;
+};
+
 static bool on_events(const ProtobufCMessage *message, void *userdata)
 {
 	const Berth__V1__WatchEventsResponse *response = (const void *)message;
-	const struct cli *cli = userdata;
+	struct reader *reader = userdata;
+	const struct cli *cli = reader->cli;
 
 	if (response->missed > 0 && !cli->json)
 		(void)cli_fail(0, "%" PRIu64 " events were too old to be kept", response->missed);
 	for (size_t i = 0; i < response->n_events; i++) {
+		reader->request.after_sequence = response->events[i]->sequence;
+		reader->any = true;
 		if (cli->quiet)
 			(void)printf("%" PRIu64 "\n", response->events[i]->sequence);
 		else if (cli->json)
@@ -42,25 +51,35 @@ static bool on_events(const ProtobufCMessage *message, void *userdata)
 	return !ferror(stdout);
 }
 
+/* After the last one that was shown. */
+static void resume(void *userdata)
+{
+	struct reader *reader = userdata;
+
+	if (reader->any)
+		reader->request.from_oldest = false;
+}
+
 VERB(events)
 {
 	static const struct option options[] = { { "follow", no_argument, NULL, 'f' },
 						 { "after", required_argument, NULL, 'a' },
 						 { 0 } };
-	Berth__V1__WatchEventsRequest request = BERTH__V1__WATCH_EVENTS_REQUEST__INIT;
+	struct reader reader = { .cli = cli, .request = BERTH__V1__WATCH_EVENTS_REQUEST__INIT };
+	Berth__V1__WatchEventsRequest *request = &reader.request;
 	struct err err = { 0 };
 	int option;
 
-	request.no_follow = true;
-	request.from_oldest = true;
+	request->no_follow = true;
+	request->from_oldest = true;
 	while ((option = getopt_long(argc, argv, "f", options, NULL)) >= 0) {
 		if (option == 'f') {
-			request.no_follow = false;
+			request->no_follow = false;
 		} else if (option == 'a') {
-			if (quantity_parse_decimal(optarg, 0, UINT64_MAX, &request.after_sequence,
+			if (quantity_parse_decimal(optarg, 0, UINT64_MAX, &request->after_sequence,
 						   &err) < 0)
 				return cli_fail_usage(&err, "--after");
-			request.from_oldest = false;
+			request->from_oldest = false;
 		} else {
 			return verb_misused("events");
 		}
@@ -68,7 +87,12 @@ VERB(events)
 	if (argc - optind > 1)
 		return verb_misused("events");
 	if (optind < argc)
-		request.id = argv[optind];
-	return cli_stream(cli, "WatchEvents", &request.base,
-			  &berth__v1__watch_events_response__descriptor, on_events, cli);
+		request->id = argv[optind];
+	if (request->no_follow)
+		return cli_stream(cli, "WatchEvents", &request->base,
+				  &berth__v1__watch_events_response__descriptor, on_events,
+				  &reader);
+	return cli_follow(cli, "WatchEvents", &request->base,
+			  &berth__v1__watch_events_response__descriptor, on_events, resume,
+			  &reader);
 }

@@ -1,4 +1,5 @@
 #include <getopt.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -6,8 +7,16 @@
 #include "agent/cli/verbs.h"
 #include "proto/quantity.h"
 
+#define CONTAINERS_MAX 16
+
 struct printing {
 	const struct cli *cli;
+	Berth__V1__ReadLogsRequest request;
+	/* The last line that was shown of each. */
+	char names[CONTAINERS_MAX][64];
+	Berth__V1__LogPlace places[CONTAINERS_MAX];
+	Berth__V1__LogPlace *after[CONTAINERS_MAX];
+	size_t n_places;
 	bool timestamps;
 	bool many; /* containers: say whose a line is */
 	bool raw;
@@ -27,11 +36,40 @@ static void print_line(const struct printing *printing, const Berth__V1__LogLine
 		(void)fputc('\n', file);
 }
 
+static void note_place(struct printing *printing, const Berth__V1__LogLine *line)
+{
+	size_t i = 0;
+
+	while (i < printing->n_places && strcmp(printing->names[i], line->container) != 0)
+		i++;
+	if (i == CONTAINERS_MAX)
+		return;
+	if (i == printing->n_places) {
+		(void)snprintf(printing->names[i], sizeof(printing->names[i]), "%s",
+			       line->container);
+		berth__v1__log_place__init(&printing->places[i]);
+		printing->places[i].container = printing->names[i];
+		printing->after[i] = &printing->places[i];
+		printing->n_places++;
+	}
+	printing->places[i].place = line->place;
+}
+
+static void resume(void *userdata)
+{
+	struct printing *printing = userdata;
+
+	printing->request.n_after = printing->n_places;
+	printing->request.after = printing->after;
+}
+
 static bool on_lines(const ProtobufCMessage *message, void *userdata)
 {
 	const Berth__V1__ReadLogsResponse *response = (const void *)message;
-	const struct printing *printing = userdata;
+	struct printing *printing = userdata;
 
+	for (size_t i = 0; i < response->n_lines; i++)
+		note_place(printing, response->lines[i]);
 	if (printing->cli->json)
 		return cli_print_json(message, false) == CLI_OK && !ferror(stdout);
 	if (response->missed_files > 0)
@@ -68,8 +106,9 @@ static uint64_t time_before(uint64_t ms)
 }
 
 /* Returns 0, or an exit code. */
-static int take_option(Berth__V1__ReadLogsRequest *request, struct printing *printing, int option)
+static int take_option(struct printing *printing, int option)
 {
+	Berth__V1__ReadLogsRequest *request = &printing->request;
 	struct err err = { 0 };
 	uint64_t number = 0;
 
@@ -103,25 +142,30 @@ VERB(logs)
 						 { "since", required_argument, NULL, 's' },
 						 { "timestamps", no_argument, NULL, 't' },
 						 { 0 } };
-	Berth__V1__ReadLogsRequest request = BERTH__V1__READ_LOGS_REQUEST__INIT;
 	/* Into a file or a pipe the bytes go as they are: it is terminals that obey them. */
-	struct printing printing = { .cli = cli, .raw = cli->raw || !isatty(STDOUT_FILENO) };
+	struct printing printing = { .cli = cli,
+				     .request = BERTH__V1__READ_LOGS_REQUEST__INIT,
+				     .raw = cli->raw || !isatty(STDOUT_FILENO) };
+	Berth__V1__ReadLogsRequest *request = &printing.request;
 	int option, code = 0;
 
 	while ((option = getopt_long(argc, argv, "fn:t", options, NULL)) >= 0) {
-		code = take_option(&request, &printing, option);
+		code = take_option(&printing, option);
 		if (code != 0)
 			return code;
 	}
 	if (argc - optind < 1 || argc - optind > 2)
 		return verb_misused("logs");
-	request.id = argv[optind];
+	request->id = argv[optind];
 	if (argc - optind == 2)
-		request.container = argv[optind + 1];
+		request->container = argv[optind + 1];
 	else
-		code = has_many(cli, request.id, &printing.many);
+		code = has_many(cli, request->id, &printing.many);
 	if (code != CLI_OK)
 		return code;
-	return cli_stream(cli, "ReadLogs", &request.base,
-			  &berth__v1__read_logs_response__descriptor, on_lines, &printing);
+	if (!request->follow)
+		return cli_stream(cli, "ReadLogs", &request->base,
+				  &berth__v1__read_logs_response__descriptor, on_lines, &printing);
+	return cli_follow(cli, "ReadLogs", &request->base,
+			  &berth__v1__read_logs_response__descriptor, on_lines, resume, &printing);
 }

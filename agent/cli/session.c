@@ -242,6 +242,12 @@ static void on_end(struct grpc_client_call *call, const struct grpc_outcome *out
 	} else {
 		session->code = cli_say_outcome(session->options->is_attach ? "Attach" : "Exec",
 						outcome);
+		if (outcome->code == GRPC_UNAVAILABLE && outcome->n_details == 0)
+			(void)cli_fail(
+				0,
+				session->options->is_attach
+					? "the session has ended with the agent, the container goes on: attach again"
+					: "the session has ended with the agent, and its program with it: run it again");
 		if (cli_outcome_has_reason(outcome, "START_FAILED"))
 			session->code = CLI_NOT_STARTED;
 	}

@@ -110,6 +110,7 @@ VERB(stats)
 	}
 	request.ids = argv + optind;
 	request.n_ids = (size_t)(argc - optind);
-	return cli_stream(cli, "StreamTelemetry", &request.base,
-			  &berth__v1__stream_telemetry_response__descriptor, on_report, &watching);
+	return cli_follow(cli, "StreamTelemetry", &request.base,
+			  &berth__v1__stream_telemetry_response__descriptor, on_report, NULL,
+			  &watching);
 }

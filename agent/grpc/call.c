@@ -157,6 +157,11 @@ const char *grpc_call_metadata(const struct grpc_call *call, const char *name)
 
 /* --- the answer --- */
 
+void grpc_call_set_retry_after(struct grpc_call *call, uint32_t ms)
+{
+	(void)snprintf(call->retry_after, sizeof(call->retry_after), "%u", ms);
+}
+
 /* A failed copy costs the text, not the status. */
 static void keep_status(struct grpc_call *call, const char *message,
 			const struct grpc_details *details)
@@ -190,6 +195,8 @@ static size_t add_status(const struct grpc_call *call, char *number, size_t numb
 		headers[n++] = http2_header("grpc-message", call->message);
 	if (call->details)
 		headers[n++] = http2_header("grpc-status-details-bin", call->details);
+	if (call->retry_after[0] && call->code == GRPC_UNAVAILABLE)
+		headers[n++] = http2_header("grpc-retry-pushback-ms", call->retry_after);
 	return n;
 }
 
@@ -203,7 +210,7 @@ static void check_submitted(struct grpc_call *call, int r)
 static void send_trailers_only(struct grpc_call *call)
 {
 	char number[16];
-	nghttp2_nv headers[6] = { http2_header(":status", "200"),
+	nghttp2_nv headers[7] = { http2_header(":status", "200"),
 				  http2_header("content-type", "application/grpc") };
 	size_t n = 2;
 
@@ -219,7 +226,7 @@ static void send_trailers_only(struct grpc_call *call)
 static int send_trailers(struct grpc_call *call)
 {
 	char number[16];
-	nghttp2_nv trailers[3];
+	nghttp2_nv trailers[4];
 	size_t n = add_status(call, number, sizeof(number), trailers, 0);
 
 	call->delivered = true;

@@ -82,6 +82,9 @@ int grpc_call_reply(struct grpc_call *call, const ProtobufCMessage *message);
  * have not been sent are dropped: a failure overtakes them. @details may be NULL, stays the caller's. */
 void grpc_call_fail(struct grpc_call *call, enum grpc_code code, const char *message,
 		    const struct grpc_details *details);
+/* Before grpc_call_fail() with GRPC_UNAVAILABLE: when it is worth another try, which stock clients with a retry
+ * policy obey (grpc-retry-pushback-ms). */
+void grpc_call_set_retry_after(struct grpc_call *call, uint32_t ms);
 void grpc_call_failf(struct grpc_call *call, enum grpc_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -69,8 +69,9 @@ struct grpc_call {
 	struct http2_body body;
 	struct outbox outbox;
 	enum grpc_code code;
-	char *message; /* percent-encoded */
-	char *details; /* base64, or NULL */
+	char *message;        /* percent-encoded */
+	char *details;        /* base64, or NULL */
+	char retry_after[12]; /* milliseconds, or "" */
 };
 
 /* call.c */

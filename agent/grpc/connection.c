@@ -280,8 +280,13 @@ void connection_drain(struct connection *conn)
 	}
 	if (conn->pump.failed || conn->phase >= CONNECTION_NOTICE)
 		return;
+	/* It was accepted, and may have calls on its way: it is told once it is open. */
 	if (conn->phase < CONNECTION_OPEN) {
-		connection_fail(conn);
+		uint64_t soon_usec = server_now(conn->server) + NOTICE_USEC;
+
+		if (!conn->phase_deadline_usec || conn->phase_deadline_usec > soon_usec)
+			conn->phase_deadline_usec = soon_usec;
+		connection_arm(conn, conn->phase_deadline_usec);
 		return;
 	}
 	/* What the client sends before it has seen the notice still counts; the PING shows when it has. */

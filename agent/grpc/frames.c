@@ -166,6 +166,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		if (conn->phase == CONNECTION_PREFACE && !(frame->hd.flags & NGHTTP2_FLAG_ACK)) {
 			conn->phase = CONNECTION_OPEN;
 			conn->phase_deadline_usec = 0;
+			if (conn->server->draining)
+				connection_drain(conn);
 		}
 		break;
 	case NGHTTP2_PING:

@@ -70,8 +70,13 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *user)
 {
 	struct listener *listener = user;
 
-	(void)sd_event_source_set_enabled(listener->io, SD_EVENT_ON);
+	listener_hold(listener, listener->server->holds);
 	return 0;
+}
+
+void listener_hold(struct listener *listener, bool hold)
+{
+	(void)sd_event_source_set_enabled(listener->io, hold ? SD_EVENT_OFF : SD_EVENT_ON);
 }
 
 /* The connection stays in the backlog and the descriptor readable: without a rest the loop would spin. */
@@ -148,6 +153,7 @@ static int add_sources(struct listener *listener)
 				       RETRY_ACCURACY_USEC, on_retry, listener);
 	if (r < 0)
 		return r;
+	listener_hold(listener, listener->server->holds);
 	return sd_event_source_set_enabled(listener->retry, SD_EVENT_OFF);
 }
 

@@ -18,5 +18,7 @@ struct listener {
 	sd_event_source *retry; /* while out of descriptors */
 };
 
+/* Leave those who come in the backlog, or accept them. */
+void listener_hold(struct listener *listener, bool hold);
 /* Read the listener's files again; on failure it keeps what it has. */
 int listener_reload_tls(struct listener *listener, struct err *err);

@@ -11,9 +11,10 @@
 #include "agent/grpc/listener.h"
 #include "proto/cleanup.h"
 
-#define SEC                 1000000ULL
-#define CUT_USEC            (2 * SEC) /* after the grace: time to say so and to linger */
-#define DRAIN_ACCURACY_USEC 10000
+#define RETRY_AFTER_DRAIN_MS 200 /* the next one is up by then */
+#define SEC                  1000000ULL
+#define CUT_USEC             (2 * SEC) /* after the grace: time to say so and to linger */
+#define DRAIN_ACCURACY_USEC  10000
 
 /* --- what a server is made of --- */
 
@@ -198,6 +199,15 @@ int grpc_server_reload_tls(struct grpc_server *server, struct err *err)
 	return result;
 }
 
+void grpc_server_hold(struct grpc_server *server, bool hold)
+{
+	struct listener *listener;
+
+	server->holds = hold;
+	LIST_FOREACH (listener, &server->listeners, entry)
+		listener_hold(listener, hold);
+}
+
 /* --- draining --- */
 
 bool grpc_server_draining(const struct grpc_server *server)
@@ -215,9 +225,11 @@ static void end_calls(struct connection *conn, bool all)
 						   entry); /* answering closes no stream yet */
 		const struct grpc_method *method = call->served.method;
 
-		if (all || (method && method->flags & GRPC_METHOD_ENDLESS))
+		if (all || (method && method->flags & GRPC_METHOD_ENDLESS)) {
+			grpc_call_set_retry_after(call, RETRY_AFTER_DRAIN_MS);
 			call_abort(call, GRPC_UNAVAILABLE, "the server is shutting down",
 				   GRPC_CANCEL_DRAIN);
+		}
 		call = next;
 	}
 }

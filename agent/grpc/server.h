@@ -118,6 +118,9 @@ bool grpc_server_is_address(const char *address);
 int grpc_server_listen_fd(struct grpc_server *server, int fd, const struct grpc_tls_files *files,
 			  struct err *err);
 
+/* Accept nobody for now (they wait in the sockets' backlogs), or go on. */
+void grpc_server_hold(struct grpc_server *server, bool hold);
+
 /* Read all TLS files again, for connections to come; those that exist go on as they are. If one listener's
  * files are bad it keeps its old ones, the others are renewed, and the failure is returned. */
 int grpc_server_reload_tls(struct grpc_server *server, struct err *err);

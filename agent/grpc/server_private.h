@@ -31,6 +31,7 @@ struct grpc_server {
 	uint64_t last_call_id;
 	uint64_t last_connection_id;
 	bool freed;
+	bool holds; /* accepts nobody for now */
 
 	bool draining;
 	bool cut; /* the grace is over */

@@ -12,6 +12,8 @@
 
 /* A record is at most 16 KiB of text and its head; what is longer is no record of ours. */
 #define BUFFER_BYTES (64 * 1024)
+/* A file is closed at 1 GiB at the latest. */
+#define PLACE_OFFSET_BITS 36
 /* How much one peek may pass over before it lets others have the loop. */
 #define SKIP_BUDGET (256 * 1024)
 
@@ -20,6 +22,7 @@ struct log_cursor {
 	int fd;
 	uint32_t sequence; /* of the open file; 0 before the first */
 	uint32_t missed;
+	uint64_t offset; /* in the file, of what follows the buffer's end */
 	size_t start, end;
 	size_t record_length; /* of the record last peeked at, with its newline */
 	bool overlong;        /* passing over a run without newline */
@@ -75,6 +78,7 @@ static int open_file(struct log_cursor *cursor, uint32_t sequence)
 	fd_close(&cursor->fd);
 	cursor->fd = fd;
 	cursor->sequence = sequence;
+	cursor->offset = 0;
 	cursor->start = cursor->end = cursor->record_length = 0;
 	cursor->overlong = false;
 	return 0;
@@ -143,6 +147,7 @@ static ssize_t fill(struct log_cursor *cursor)
 		if (n < 0)
 			return -errno;
 		cursor->end += (size_t)n;
+		cursor->offset += (size_t)n;
 		if (n > 0)
 			return n;
 		/* The monitor makes the next file after its last write here: once the next one is
@@ -211,6 +216,33 @@ void log_cursor_advance(struct log_cursor *cursor)
 {
 	cursor->start += cursor->record_length;
 	cursor->record_length = 0;
+}
+
+uint64_t log_cursor_place(const struct log_cursor *cursor)
+{
+	uint64_t unread = cursor->end - cursor->start - cursor->record_length;
+
+	return (uint64_t)cursor->sequence << PLACE_OFFSET_BITS | (cursor->offset - unread);
+}
+
+void log_cursor_seek_place(struct log_cursor *cursor, uint64_t place)
+{
+	uint32_t sequence = (uint32_t)(place >> PLACE_OFFSET_BITS);
+	uint64_t offset = place & ((1ULL << PLACE_OFFSET_BITS) - 1);
+	struct stat st;
+
+	if (sequence == 0)
+		return;
+	if (open_file(cursor, sequence) < 0) {
+		cursor->sequence = sequence; /* gone: the next one is looked for from here */
+		cursor->missed++;
+		return;
+	}
+	/* A file of that name that is shorter is another one. */
+	if (fstat(cursor->fd, &st) < 0 || (uint64_t)st.st_size < offset ||
+	    lseek(cursor->fd, (off_t)offset, SEEK_SET) < 0)
+		return;
+	cursor->offset = offset;
 }
 
 uint32_t log_cursor_take_missed(struct log_cursor *cursor)
@@ -287,6 +319,7 @@ int log_cursor_seek_tail(struct log_cursor *cursor, uint64_t lines, uint64_t *re
 	if (cursor->fd >= 0 && lseek(cursor->fd, search.found < 0 ? 0 : search.found, SEEK_SET) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot seek in log file %09u.log: %m",
 			       cursor->sequence);
+	cursor->offset = search.found < 0 ? 0 : (uint64_t)search.found;
 	cursor->start = cursor->end = 0;
 	*ret_lines = search.seen;
 	return 0;

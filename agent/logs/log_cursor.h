@@ -37,6 +37,15 @@ int log_cursor_seek_tail(struct log_cursor *cursor, uint64_t lines, uint64_t *re
  */
 int log_cursor_peek(struct log_cursor *cursor, struct log_line *ret, struct err *err);
 
+/*
+ * Move to after the record that log_cursor_place() once named. Where rotation has removed its file since, to
+ * the oldest one that is left, and what lies between counts as missed.
+ */
+void log_cursor_seek_place(struct log_cursor *cursor, uint64_t place);
+
+/* Where the record ends that peek returned: its file's number and the offset in it. */
+uint64_t log_cursor_place(const struct log_cursor *cursor);
+
 /* Past the record that peek returned. */
 void log_cursor_advance(struct log_cursor *cursor);
 

@@ -14,6 +14,8 @@ struct source {
 	char *name;
 	struct log_cursor *cursor; /* NULL: no directory yet */
 	int dir_fd;                /* for the watch */
+	uint64_t after;            /* the place to go on from; 0: none */
+	uint64_t place;            /* of the last line that was taken */
 	sd_event_source *watch;
 };
 
@@ -84,7 +86,10 @@ static int open_source(struct log_reader *reader, struct source *source, struct 
 	r = watch_source(reader, source, err);
 	if (r < 0)
 		return r;
-	return log_cursor_new(take_fd(&dir_fd), &source->cursor, err);
+	r = log_cursor_new(take_fd(&dir_fd), &source->cursor, err);
+	if (r == 0 && source->after)
+		log_cursor_seek_place(source->cursor, source->after);
+	return r;
 }
 
 static int seek_tails(struct log_reader *reader, struct err *err)
@@ -95,7 +100,7 @@ static int seek_tails(struct log_reader *reader, struct err *err)
 		uint64_t lines = 0;
 		int r;
 
-		if (!reader->sources[i].cursor)
+		if (!reader->sources[i].cursor || reader->sources[i].after)
 			continue;
 		r = log_cursor_seek_tail(reader->sources[i].cursor, reader->options.tail, &lines,
 					 err);
@@ -139,6 +144,14 @@ static struct log_reader *reader_alloc(const char *path, const char *const *cont
 	return reader;
 }
 
+static void take_places(struct log_reader *reader, const struct log_reader_options *options)
+{
+	for (size_t i = 0; i < reader->source_count; i++)
+		for (size_t j = 0; j < options->after_count; j++)
+			if (strcmp(options->after[j].container, reader->sources[i].name) == 0)
+				reader->sources[i].after = options->after[j].place;
+}
+
 int log_reader_new(sd_event *event, const char *path, const char *const *containers,
 		   size_t container_count, const struct log_reader_options *options,
 		   log_reader_ready ready, void *userdata, struct log_reader **ret, struct err *err)
@@ -151,6 +164,7 @@ int log_reader_new(sd_event *event, const char *path, const char *const *contain
 		return err_oom(err);
 	reader->event = sd_event_ref(event);
 	reader->options = *options;
+	take_places(reader, options);
 	reader->ready = ready;
 	reader->userdata = userdata;
 	r = sd_event_add_defer(event, &reader->again, on_again, reader);
@@ -232,6 +246,8 @@ int log_reader_next(struct log_reader *reader, struct log_line *ret_line, size_t
 			return r;
 		if (r == 0)
 			return reader->options.follow && !reader->finished ? 0 : -ENODATA;
+		reader->sources[*ret_container].place =
+			log_cursor_place(reader->sources[*ret_container].cursor);
 		log_cursor_advance(reader->sources[*ret_container].cursor);
 		if (reader->to_skip > 0) {
 			reader->to_skip--;
@@ -242,6 +258,11 @@ int log_reader_next(struct log_reader *reader, struct log_line *ret_line, size_t
 	}
 	(void)sd_event_source_set_enabled(reader->again, SD_EVENT_ONESHOT);
 	return 0;
+}
+
+uint64_t log_reader_place(const struct log_reader *reader, size_t container)
+{
+	return reader->sources[container].place;
 }
 
 uint32_t log_reader_take_missed(struct log_reader *reader)

@@ -15,11 +15,19 @@
 
 #define LOG_READER_CONTAINERS_MAX 16
 
+/* Go on after the line of that place. */
+struct log_reader_after {
+	const char *container;
+	uint64_t place;
+};
+
 struct log_reader_options {
 	bool follow;
 	bool has_tail;
 	uint64_t tail;
-	uint64_t since_unix_ns; /* 0: from the oldest */
+	uint64_t since_unix_ns;               /* 0: from the oldest */
+	const struct log_reader_after *after; /* only read during log_reader_new() */
+	size_t after_count;
 };
 
 struct log_reader;
@@ -56,6 +64,9 @@ void log_reader_finish(struct log_reader *reader);
  */
 int log_reader_next(struct log_reader *reader, struct log_line *ret_line, size_t *ret_container,
 		    struct err *err);
+
+/* Where the line ends that log_reader_next() returned last, of the container @container. */
+uint64_t log_reader_place(const struct log_reader *reader, size_t container);
 
 /* Log files that rotation removed before the reader came to them, since the last call. */
 uint32_t log_reader_take_missed(struct log_reader *reader);

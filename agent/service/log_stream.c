@@ -82,6 +82,7 @@ static int append_line(struct log_stream *stream, const struct log_line *line, s
 	out->container = stream->names[container];
 	out->is_stderr = line->is_stderr;
 	out->partial = line->partial;
+	out->place = log_reader_place(stream->reader, container);
 	out->text.len = line->length;
 	out->text.data = arena_memdup(arena, line->text, line->length);
 	if (!out->text.data)
@@ -176,6 +177,17 @@ static int follow_events(struct log_stream *stream, struct err *err, struct engi
 	return 0;
 }
 
+static void take_places(const Berth__V1__ReadLogsRequest *request,
+			struct log_reader_after after[static LOG_READER_CONTAINERS_MAX],
+			struct log_reader_options *options)
+{
+	options->after = after;
+	for (size_t i = 0; i < request->n_after && i < LOG_READER_CONTAINERS_MAX; i++)
+		after[options->after_count++] = (struct log_reader_after){
+			request->after[i]->container, request->after[i]->place
+		};
+}
+
 static int stream_open(struct log_stream *stream, struct service *service,
 		       const Berth__V1__ReadLogsRequest *request, struct err *err,
 		       struct engine_fault *fault)
@@ -186,6 +198,7 @@ static int stream_open(struct log_stream *stream, struct service *service,
 		.tail = request->tail,
 		.since_unix_ns = request->since_unix_ns,
 	};
+	struct log_reader_after after[LOG_READER_CONTAINERS_MAX];
 	const char *dir = engine_log_dir(service->engine);
 	char path[4096];
 	bool ended = false;
@@ -200,6 +213,7 @@ static int stream_open(struct log_stream *stream, struct service *service,
 			"read the logs of %s: berth-sandboxd has not said yet where they are",
 			request->id);
 	(void)snprintf(stream->id, sizeof(stream->id), "%s", request->id);
+	take_places(request, after, &options);
 	(void)snprintf(path, sizeof(path), "%s/%s", dir, request->id);
 	r = name_containers(stream, request->container, err);
 	if (r == 0)

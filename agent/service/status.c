@@ -7,7 +7,8 @@
 #include "agent/grpc/details.h"
 #include "proto/cleanup.h"
 
-#define DOMAIN "berth.v1"
+#define DOMAIN              "berth.v1"
+#define RETRY_AFTER_AWAY_MS 500 /* a restart of berth-sandboxd takes less */
 
 static const enum grpc_code codes[] = {
 	[ERR_NONE] = GRPC_UNKNOWN,
@@ -74,6 +75,8 @@ void status_fail(struct grpc_call *call, const struct err *err, const struct eng
 {
 	struct grpc_details *details = fault ? details_of_fault(fault) : NULL;
 
+	if (fault && fault->reason && strcmp(fault->reason, FAULT_SANDBOX_AWAY) == 0)
+		grpc_call_set_retry_after(call, RETRY_AFTER_AWAY_MS);
 	grpc_call_fail(call, status_code(err, fault), err->text, details);
 	grpc_details_free(details);
 }

@@ -112,7 +112,9 @@ static void on_launch_answered(void *userdata, const struct sandboxlink_call *ca
 	struct container *container;
 
 	/* A broken connection leaves the question to the inventory. */
-	if (!workload || !reply->message || reply->err->kind == ERR_NONE)
+	/* One that is ending refuses: the inventory of the next one has it begin again. */
+	if (!workload || !reply->message || reply->err->kind == ERR_NONE ||
+	    reply->err->kind == ERR_UNAVAILABLE)
 		return;
 	container = &workload->containers[call->key[2]];
 	if (container->attempt != call->key[3] || container->phase != CONTAINER_LAUNCHING)
@@ -135,7 +137,8 @@ void container_launch(struct container *container)
 	container->gate_waits = !workload->durable;
 	container->phase = CONTAINER_LAUNCHING;
 	FAILPOINT("berthd.launch.send");
-	if (request_launch(container, &call, &err) < 0)
+	/* A peer that has gone unnoticed: the inventory of the next one has it begin again. */
+	if (request_launch(container, &call, &err) < 0 && err.kind != ERR_UNAVAILABLE)
 		container_took_failed(container, &err, NULL);
 }
 
@@ -237,6 +240,7 @@ void container_took_started(struct container *container, const Berth__Sandbox__V
 	if (container->phase == CONTAINER_ENDED || (again && container->page))
 		return;
 	FAILPOINT("berthd.started.heard");
+	container->lost_launches = 0;
 	container->phase = CONTAINER_RUNNING;
 	container->pid = fact->pid;
 	container->started_wall_ns = fact->started_wall_ns;

@@ -12,6 +12,8 @@
 #include "proto/failpoint.h"
 #include "proto/page.h"
 
+#define LOST_LAUNCHES_MAX 3
+
 static void node_event(struct engine *engine, Berth__V1__Reason reason, const char *sentence)
 {
 	Berth__V1__Event event = BERTH__V1__EVENT__INIT;
@@ -169,11 +171,14 @@ static void compare_container(struct container *container,
 		/* Started comes again by itself. A gate that opened meanwhile: */
 		if (container->phase == CONTAINER_LAUNCHING && container->workload->durable)
 			(void)request_open_gate(container, NULL);
-	} else if (container->phase == CONTAINER_LAUNCHING && container->workload->engine->loaded) {
-		/* An earlier process decided it and died: berth-sandboxd, which remembers what it
-		 * began, never did. */
+	} else if (container->phase == CONTAINER_LAUNCHING &&
+		   (container->workload->engine->loaded ||
+		    container->lost_launches++ < LOST_LAUNCHES_MAX)) {
+		/* Decided, and berth-sandboxd, which remembers what it began, never did: it was
+		 * ending, or the process here that decided it died. */
 		container_reset(container);
 	} else if (container->phase == CONTAINER_LAUNCHING) {
+		/* Once more, and it may be this launch that ends berth-sandboxd. */
 		container_took_failed(container, &failed, NULL);
 	} else {
 		container_forgotten(container, "berth-sandboxd came back without it");

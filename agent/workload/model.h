@@ -63,9 +63,10 @@ struct container {
 	bool kill_asked;
 	bool after_grace; /* the kill came because the grace was over */
 	bool stuck;
-	bool failed;          /* ENDED without having been exec'd */
-	struct timer grace;   /* until the kill */
-	struct arena *launch; /* of @steps and @warnings */
+	bool failed;                /* ENDED without having been exec'd */
+	unsigned int lost_launches; /* that berth-sandboxd went away with, one after the other */
+	struct timer grace;         /* until the kill */
+	struct arena *launch;       /* of @steps and @warnings */
 	Berth__V1__StepTime **steps;
 	size_t n_steps;
 	char **warnings;

@@ -333,7 +333,8 @@ static void on_created(void *userdata, const struct sandboxlink_call *call,
 	struct engine *engine = userdata;
 	struct workload *workload = engine_find_slot(engine, (uint32_t)call->key[0], call->key[1]);
 
-	if (!workload || !reply->message)
+	/* One that is ending refuses: the inventory of the next one has it begin again. */
+	if (!workload || !reply->message || reply->err->kind == ERR_UNAVAILABLE)
 		return;
 	engine_enter(engine);
 	if (reply->err->kind != ERR_NONE) {
@@ -434,6 +435,8 @@ void workload_advance(struct workload *workload)
 		return;
 	/* A first attempt begins with it; one that was decided by an earlier process may lack it. */
 	if (!workload->created && create(workload, &err) < 0) {
+		if (err.kind == ERR_UNAVAILABLE)
+			return; /* the peer has gone unnoticed: the next inventory goes on here */
 		workload_end(workload, REASON(HOST_FAILURE), "cannot be made: %s", err.text);
 		return;
 	}

@@ -29,7 +29,8 @@ static int link_send(struct sandboxlink *link, Berth__Sandbox__V1__Request *requ
 	uint8_t *bytes;
 
 	if (!player->up)
-		return err_set(err, ERR_UNAVAILABLE, ENOTCONN, "not connected");
+		return err_set(err, player->is_full ? ERR_EXHAUSTED : ERR_UNAVAILABLE, ENOTCONN,
+			       "not connected");
 	assert_true(player->n_requests < PLAYED_MAX);
 	n = berth__sandbox__v1__request__get_packed_size(request);
 	bytes = malloc(n + 1);

@@ -49,6 +49,7 @@ struct player {
 	uint64_t boot_ns;
 	uint64_t wall_ns;
 	bool up;
+	bool is_full; /* where it is not up: it takes no more requests, and that is why */
 	size_t events_max;
 	struct engine_resources capacity;
 	struct played_request requests[PLAYED_MAX];

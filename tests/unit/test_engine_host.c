@@ -196,6 +196,46 @@ static void a_band_that_does_not_end_has_only_its_share_of_the_time(void **state
 	assert_int_equal(player_state(player, "prod"), STATE(STOPPING));
 }
 
+/* ---- a berth-sandboxd that ends ------------------------------------------------------------------- */
+
+static void a_launch_that_the_end_of_sandboxd_refused_begins_again(void **state)
+{
+	struct player *player = *state;
+	struct outcome launch;
+	struct played_request *create;
+
+	player_launch(player, player_spec(player, "web"), 1, 1, &launch);
+	create = player_expect(player, VERB(CREATE_WORKLOAD));
+	player_fail(player, create, ERR_UNAVAILABLE, "it is ending");
+	player_fail(player, player_expect(player, VERB(LAUNCH)), ERR_UNAVAILABLE, "it is ending");
+	assert_int_equal(launch.calls, 0);
+	player_disconnect(player);
+	player_connect(player);
+	assert_int_equal(player_count(player, VERB(CREATE_WORKLOAD)), 2);
+	assert_int_equal(player_last_launch(player, "web", "main")->ref->attempt, 1);
+	player_answer_all(player);
+	player_started(player, "web", "main");
+	assert_int_equal(launch.calls, 1);
+	assert_int_equal(launch.state, STATE(RUNNING));
+}
+
+static void a_launch_that_ends_sandboxd_again_and_again_is_given_up(void **state)
+{
+	struct player *player = *state;
+	struct outcome launch;
+
+	player_launch(player, player_spec(player, "web"), 1, 1, &launch);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(launch.calls, 0);
+		assert_int_equal(player_count(player, VERB(LAUNCH)), i + 1);
+		player_disconnect(player);
+		player_connect(player);
+	}
+	assert_int_equal(launch.calls, 1);
+	assert_int_equal(launch.state, STATE(EXITED));
+	assert_int_equal(launch.why, REASON(HOST_FAILURE));
+}
+
 /* ---- the history ---------------------------------------------------------------------------------- */
 
 static int told;
@@ -521,6 +561,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		T(reconcile_rehearses_and_then_does_the_same),
 		T(what_reconcile_removes_is_room_for_what_it_launches),
+		T(a_launch_that_the_end_of_sandboxd_refused_begins_again),
+		T(a_launch_that_ends_sandboxd_again_and_again_is_given_up),
 		T(a_drain_empties_the_lowest_band_first_and_ends_by_the_deadline),
 		T(a_band_that_does_not_end_has_only_its_share_of_the_time),
 		T(a_slow_reader_learns_what_it_missed),

@@ -199,6 +199,7 @@ static void records_of_the_dead_have_an_end(void **state)
 
 	/* Each ends before it is made, so that only records are left. */
 	player->up = false;
+	player->is_full = true;
 	do {
 		(void)snprintf(id, sizeof(id), "w%d", n++);
 		player_launch(player, player_spec(player, id), 1, 1, &launch);

@@ -137,6 +137,76 @@ static void lines_of_containers_come_in_the_order_of_time(void **state)
 	expect_result(reader, -ENODATA);
 }
 
+/* From each place in two containers' logs: what follows it, all of it, and nothing twice. */
+static void a_reader_goes_on_after_any_line(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const texts[] = { "one", "", "three", "four", "five", "six" };
+	uint64_t places[ARRAY_SIZE(texts)] = { 0 };
+	struct log_reader *reader;
+
+	/* All at one time: only a place tells them apart. The odd ones are of the other container. */
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		append_line(f, i % 2 ? "side" : "web", i < 3 ? 1 : 2, (unsigned int)i, texts[i]);
+	reader = open_reader(f, 2, &(struct log_reader_options){ 0 });
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		expect_line(reader, i % 2, texts[i]);
+		places[i] = log_reader_place(reader, i % 2);
+		assert_true(i < 2 || places[i] > places[i - 2]);
+	}
+	log_reader_free(reader);
+	for (size_t last = 0; last < ARRAY_SIZE(texts); last++) {
+		struct log_reader_after after[2] = { { "web", places[last / 2 * 2] },
+						     { "side", last ? places[(last - 1) / 2 * 2 + 1]
+								    : 0 } };
+
+		reader = open_reader(f, 2,
+				     &(struct log_reader_options){ .after = after,
+								   .after_count = last ? 2 : 1,
+								   .has_tail = last % 2,
+								   .tail = 0 });
+		for (size_t i = last + 1; i < ARRAY_SIZE(texts); i++)
+			expect_line(reader, i % 2, texts[i]);
+		expect_result(reader, -ENODATA);
+		assert_int_equal(log_reader_take_missed(reader), 0);
+		log_reader_free(reader);
+	}
+}
+
+static void a_place_that_rotation_removed_is_told_as_missed(void **state)
+{
+	struct fixture *f = *state;
+	struct log_reader_after after = { .container = "web" };
+	struct log_reader *reader;
+	char path[128];
+
+	append_line(f, "web", 1, 1, "one");
+	append_line(f, "web", 3, 3, "three");
+	reader = open_reader(f, 1, &(struct log_reader_options){ 0 });
+	expect_line(reader, 0, "one");
+	after.place = log_reader_place(reader, 0);
+	log_reader_free(reader);
+	(void)snprintf(path, sizeof(path), "%s/web/000000001.log", f->dir);
+	assert_int_equal(unlink(path), 0);
+	reader = open_reader(f, 1,
+			     &(struct log_reader_options){ .after = &after, .after_count = 1 });
+	expect_line(reader, 0, "three");
+	assert_int_equal(log_reader_take_missed(reader), 2); /* what was left of 1, and 2 */
+	log_reader_free(reader);
+
+	/* Bytes that no line ends at, or beyond the file: a peer's invention, answered with lines. */
+	after.place = UINT64_MAX;
+	reader = open_reader(f, 1,
+			     &(struct log_reader_options){ .after = &after, .after_count = 1 });
+	expect_result(reader, -ENODATA);
+	log_reader_free(reader);
+	after.place = (3ULL << 36) + 1000000;
+	reader = open_reader(f, 1,
+			     &(struct log_reader_options){ .after = &after, .after_count = 1 });
+	expect_line(reader, 0, "three");
+	log_reader_free(reader);
+}
+
 static void tail_counts_over_files_and_containers(void **state)
 {
 	struct fixture *f = *state;
@@ -246,6 +316,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_record_is_parsed_to_its_parts),
+		cmocka_unit_test_setup_teardown(a_reader_goes_on_after_any_line, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_place_that_rotation_removed_is_told_as_missed,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(lines_of_containers_come_in_the_order_of_time,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(tail_counts_over_files_and_containers, setup,
