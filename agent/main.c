@@ -17,6 +17,7 @@
 #include "agent/grpc/reflection.h"
 #include "agent/grpc/server.h"
 #include "agent/pressure/pressure.h"
+#include "agent/probe/prober.h"
 #include "agent/sandboxlink/sandboxlink.h"
 #include "agent/service/service.h"
 #include "agent/settings.h"
@@ -38,6 +39,7 @@ struct agent {
 	sd_event *event;
 	struct store *store;
 	struct sandboxlink *link;
+	struct prober *prober;
 	struct engine *engine;
 	struct telemetry *telemetry;
 	struct pressure *pressure;
@@ -120,7 +122,7 @@ static int open_store(struct agent *agent, struct err *err)
 
 static int open_engine(struct agent *agent, struct err *err)
 {
-	const struct engine_config config = engine_config(&agent->settings);
+	struct engine_config config = engine_config(&agent->settings);
 	const struct sandboxlink_socket_config link_config = {
 		.path = agent->settings.sandbox_socket,
 		.version = BERTH_VERSION,
@@ -134,6 +136,9 @@ static int open_engine(struct agent *agent, struct err *err)
 	r = open_store(agent, err);
 	if (r == 0)
 		r = sandboxlink_socket_new(agent->event, &link_config, &agent->link, err);
+	if (r == 0)
+		r = prober_new(agent->event, &agent->prober, err);
+	config.prober = agent->prober;
 	if (r == 0)
 		r = engine_new(agent->event, &config, agent->store, agent->link, &agent->engine,
 			       err);
@@ -468,6 +473,7 @@ static void stop(struct agent *agent)
 	telemetry_free(agent->telemetry);
 	if (agent->engine)
 		engine_free(agent->engine);
+	prober_free(agent->prober);
 	sandboxlink_free(agent->link);
 	store_free(agent->store);
 	sd_event_unref(agent->event);

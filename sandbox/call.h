@@ -37,3 +37,4 @@ call_handler call_attach, call_remove_container;                         /* requ
 call_handler call_watch_pressure, call_limit_workloads;                  /* requests_pressure.c */
 call_handler call_reclaim, call_squeeze;                                 /* requests_pressure.c */
 call_handler call_exec;                                                  /* requests_exec.c */
+call_handler call_socket;                                                /* requests_socket.c */

@@ -32,6 +32,7 @@ struct session {
 	struct process process;
 	struct identity identity;
 	struct taskgroup *group;
+	int own_group[2]; /* of a probe: its directory, the one above; -1 */
 	struct filter *compiled;
 	int root_fd;
 	char what[200];
@@ -136,6 +137,33 @@ static int open_group(void *context, struct err *err)
 	return r;
 }
 
+static void own_group_name(const struct session *session, char name[static 40])
+{
+	(void)snprintf(name, 40, "probe.%llu", (unsigned long long)session->spec->session);
+}
+
+/* A probe is killed with all that it started, and with nothing else. */
+static int make_own_group(void *context, struct err *err)
+{
+	struct session *session = context;
+	char name[40];
+
+	if (!session->spec->deadline_ms)
+		return 0;
+	own_group_name(session, name);
+	return taskgroup_make_below(session->group, name, session->own_group, err);
+}
+
+static void remove_own_group(void *context)
+{
+	struct session *session = context;
+	char name[40];
+
+	own_group_name(session, name);
+	if (session->own_group[1] >= 0)
+		(void)unlinkat(session->own_group[1], name, AT_REMOVEDIR);
+}
+
 static int place_streams(void *context, struct err *err)
 {
 	FAILPOINT_RETURN("monitor.exec.streams", err);
@@ -154,7 +182,12 @@ static int begin(void *context, struct err *err)
 
 static int enter_group(void *context, struct err *err)
 {
-	return taskgroup_enter(((struct session *)context)->group, err);
+	struct session *session = context;
+	int r = taskgroup_enter(session->group, err);
+
+	if (r < 0 || session->own_group[0] < 0)
+		return r;
+	return taskgroup_enter_below(session->group, session->own_group[0], err);
 }
 
 /*
@@ -230,7 +263,11 @@ static int prepare_process(struct session *session, struct err *err)
 static int clone_in_container(struct session *session, struct err *err)
 {
 	cleanup_fd int own_fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	int group_fd = taskgroup_clone_fd(session->group);
 	int r;
+
+	if (group_fd >= 0 && session->own_group[0] >= 0)
+		group_fd = session->own_group[0];
 
 	if (own_fd < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot open our own pid namespace: %m");
@@ -238,8 +275,7 @@ static int clone_in_container(struct session *session, struct err *err)
 		return errno == ESRCH ? container_ended(err)
 				      : err_set(err, ERR_INTERNAL, errno,
 						"cannot join the container's pid namespace: %m");
-	r = birth_clone(&session->birth, 0, taskgroup_clone_fd(session->group), run_process,
-			session, err);
+	r = birth_clone(&session->birth, 0, group_fd, run_process, session, err);
 	if (r >= 0 && setns(own_fd, CLONE_NEWPID) < 0)
 		return err_set(err, ERR_INTERNAL, errno,
 			       "cannot go back to our own pid namespace: %m");
@@ -266,6 +302,22 @@ static void kill_process(void *context)
 	birth_kill(&((struct session *)context)->birth);
 }
 
+static void prepare_own_group(struct session *session)
+{
+	struct monitor_setup *setup = &session->birth.setup;
+
+	if (session->own_group[0] < 0)
+		return;
+	setup->kill_by_cgroup = taskgroup_clone_fd(session->group) >= 0;
+	if (setup->kill_by_cgroup)
+		setup->dirs[MONITOR_FD_UNIFIED] = session->own_group[0];
+	else
+		setup->freezer_fd = session->own_group[0];
+	setup->above_fd = session->own_group[1];
+	own_group_name(session, setup->own_group);
+	setup->deadline_ms = session->spec->deadline_ms;
+}
+
 static int prepare_monitor(void *context, struct err *err)
 {
 	struct session *session = context;
@@ -276,6 +328,7 @@ static int prepare_monitor(void *context, struct err *err)
 	FAILPOINT_RETURN("monitor.exec.monitor", err);
 	birth_set_oom_score(&session->birth, spec->oom_score_adj);
 	setup->session = true;
+	prepare_own_group(session);
 	setup->page_fd = spec->page_fd;
 	setup->run_dir_fd = spec->run_dir_fd;
 	(void)snprintf(name, sizeof(name), "exec-%llu.sock", (unsigned long long)spec->session);
@@ -320,6 +373,7 @@ static const struct birth_step steps[] = {
 	{ "identity", find_identity, NULL },
 	{ "filter", find_filter, NULL },
 	{ "cgroup", open_group, NULL },
+	{ "probe", make_own_group, remove_own_group },
 	{ "streams", place_streams, NULL },
 	{ "clone", make_process, kill_process },
 	{ "monitor", prepare_monitor, remove_socket },
@@ -329,7 +383,7 @@ static const struct birth_step steps[] = {
 static int session_monitor(const void *context, int control_fd)
 {
 	const struct exec_request *request = context;
-	struct session session = { .spec = request->spec, .root_fd = -1 };
+	struct session session = { .spec = request->spec, .root_fd = -1, .own_group = { -1, -1 } };
 	struct err err = { 0 };
 	size_t done = 0;
 	int r;

@@ -44,7 +44,8 @@ struct exec_spec {
 	bool tty;
 	uint16_t rows, columns;
 	bool stdin_open;
-	int page_fd;    /* the container's: denied calls are counted there */
+	uint32_t deadline_ms; /* not 0: a probe, in a group of its own; all of it ends by then */
+	int page_fd;          /* the container's: denied calls are counted there */
 	int run_dir_fd; /* "exec-<session>.sock" is made in it, for a daemon that comes back */
 	int monitor_program_fd;
 };

@@ -118,7 +118,7 @@ static void take_session_back(struct container *container, const char *socket_na
 	if (sscanf(socket_name, "exec-%" SCNu64 ".sock%n", &id, &end) != 1 || end == 0 ||
 	    socket_name[end] || container->n_sessions >= REGISTRY_SESSIONS_MAX)
 		return;
-	session = session_new(container, id);
+	session = session_new(container, id, false);
 	if (session && monitors_reconnect(&session->monitor, socket_name, NULL) < 0) {
 		session_free(session);
 		(void)unlinkat(container->run_fd, socket_name, 0);

@@ -191,16 +191,20 @@ void container_free(struct container *container)
 	free(container);
 }
 
-struct session *session_new(struct container *container, uint64_t id)
+struct session *session_new(struct container *container, uint64_t id, bool probe)
 {
 	struct session *session = calloc(1, sizeof(*session));
 
 	if (!session)
 		return NULL;
 	session->id = id;
+	session->probe = probe;
 	monitor_init(&session->monitor, container->monitor.host, container, session);
 	LIST_INSERT_HEAD(&container->sessions, session, link);
-	container->n_sessions++;
+	if (probe)
+		container->n_probes++;
+	else
+		container->n_sessions++;
 	return session;
 }
 
@@ -217,7 +221,10 @@ struct session *container_find_session(struct container *container, uint64_t id)
 void session_free(struct session *session)
 {
 	LIST_REMOVE(session, link);
-	session->monitor.container->n_sessions--;
+	if (session->probe)
+		session->monitor.container->n_probes--;
+	else
+		session->monitor.container->n_sessions--;
 	monitor_done(&session->monitor);
 	free(session);
 }

@@ -28,6 +28,7 @@
 #define REGISTRY_RUNNING_MAX    16 /* containers of a workload that have not ended */
 #define REGISTRY_CONTAINERS_MAX 64 /* of a workload, with the ended ones that were not removed */
 #define REGISTRY_SESSIONS_MAX   32 /* exec sessions of a container */
+#define REGISTRY_PROBES_MAX     8  /* those that are probes, beside them */
 #define REGISTRY_RLIMITS_MAX    16
 #define REGISTRY_WARNINGS_MAX   8
 
@@ -69,6 +70,7 @@ struct session {
 	uint64_t id;
 	struct monitor monitor;
 	struct asker asker; /* of Exec with a terminal, until the terminal comes */
+	bool probe;
 };
 
 /* What a container got at its launch that a later exec or a restart of the daemon needs. */
@@ -117,7 +119,8 @@ struct container {
 	uint64_t killed_usec;
 	bool unkillable_told;
 	LIST_HEAD(, session) sessions;
-	size_t n_sessions;
+	size_t n_sessions; /* without the probes */
+	size_t n_probes;
 };
 
 struct workload {
@@ -175,7 +178,7 @@ struct container *container_new(struct sandboxd *host, struct workload *workload
 /* Out of its workload, and freed. Closes; undoes nothing on the host. Accepts NULL. */
 void container_free(struct container *container);
 
-struct session *session_new(struct container *container, uint64_t id);
+struct session *session_new(struct container *container, uint64_t id, bool probe);
 struct session *container_find_session(struct container *container, uint64_t id);
 void session_free(struct session *session);
 

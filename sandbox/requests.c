@@ -50,6 +50,7 @@ static const struct verb {
 	{ VERB(UPDATE_LIMITS), "UpdateLimits", TARGET_WORKLOAD_OR_CONTAINER, RUNNING, false,
 	  call_update_limits },
 	{ VERB(EXEC), "Exec", TARGET_CONTAINER, RUNNING, false, call_exec },
+	{ VERB(SOCKET), "Socket", TARGET_CONTAINER, RUNNING, false, call_socket },
 	{ VERB(ATTACH), "Attach", TARGET_CONTAINER, STARTING | RUNNING, false, call_attach },
 	{ VERB(REMOVE_CONTAINER), "RemoveContainer", TARGET_CONTAINER, EXITED | FAILED, false,
 	  call_remove_container },
@@ -116,6 +117,8 @@ static struct names names_of(const Berth__Sandbox__V1__Request *request)
 		return names_of_ref(request->exec->ref);
 	case VERB(ATTACH):
 		return names_of_ref(request->attach->ref);
+	case VERB(SOCKET):
+		return names_of_ref(request->socket->ref);
 	case VERB(REMOVE_CONTAINER):
 		return names_of_ref(request->remove_container->ref);
 	default:

@@ -12,6 +12,22 @@
 
 #define TERMINAL_SIDE_MAX 1000 /* rows, columns */
 
+static int check_probe(const struct call *call, struct err *err)
+{
+	const Berth__Sandbox__V1__Exec *wish = call->request->exec;
+
+	if (call->container->n_probes >= REGISTRY_PROBES_MAX)
+		return err_set(err, ERR_EXHAUSTED, ENOSPC,
+			       "container %s has %d probes under way, which is the most",
+			       call->container->name, REGISTRY_PROBES_MAX);
+	if (wish->tty || wish->stdin)
+		return err_set(err, ERR_INVALID, EINVAL,
+			       "deadline_ms: a probe has neither terminal nor standard input");
+	if (!call->container->group)
+		return err_set(err, ERR_UNAVAILABLE, ENOENT, "its cgroup could not be opened");
+	return 0;
+}
+
 static int check_session(const struct call *call, struct err *err)
 {
 	const Berth__Sandbox__V1__Exec *wish = call->request->exec;
@@ -21,6 +37,8 @@ static int check_session(const struct call *call, struct err *err)
 	if (container_find_session(call->container, wish->session))
 		return err_set(err, ERR_EXISTS, EEXIST, "session %llu is there already",
 			       (unsigned long long)wish->session);
+	if (wish->deadline_ms)
+		return check_probe(call, err);
 	if (call->container->n_sessions >= REGISTRY_SESSIONS_MAX)
 		return err_set(err, ERR_EXHAUSTED, ENOSPC,
 			       "container %s has %d exec sessions, which is the most",
@@ -84,6 +102,7 @@ static void fill_spec(struct call *call, const struct program *program, const ch
 	spec->rows = (uint16_t)wish->rows;
 	spec->columns = (uint16_t)wish->columns;
 	spec->stdin_open = wish->stdin;
+	spec->deadline_ms = wish->deadline_ms;
 	spec->run_dir_fd = container->run_fd;
 	spec->monitor_program_fd = call->host->monitor_program_fd;
 }
@@ -110,7 +129,8 @@ static int answer(struct call *call, struct session *session, struct exec_forked
 static int run(struct call *call, const struct exec_spec *spec, struct err *err)
 {
 	struct exec_forked forked = { { 0, -1, -1 }, -1, -1, -1 };
-	struct session *session = session_new(call->container, spec->session);
+	struct session *session = session_new(call->container, spec->session,
+					      spec->deadline_ms > 0);
 	int r;
 
 	if (!session)

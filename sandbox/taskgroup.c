@@ -441,7 +441,7 @@ static int remove_dir(const struct taskgroup *group, size_t mount, struct err *e
 		       group->hierarchy->base, group->path);
 }
 
-int taskgroup_remove(const struct taskgroup *group, struct err *err)
+static int remove_dirs(const struct taskgroup *group, struct err *err)
 {
 	bool was_protected = taskgroup_is_protected(group);
 	int busy = 0;
@@ -462,6 +462,16 @@ int taskgroup_remove(const struct taskgroup *group, struct err *err)
 	if (was_protected && !busy)
 		return taskgroup_protect_above(group, err);
 	return busy;
+}
+
+int taskgroup_remove(const struct taskgroup *group, struct err *err)
+{
+	int r = remove_dirs(group, err);
+
+	/* What a monitor that died could not tidy up. */
+	if (r == -EBUSY && group->level == TASKGROUP_CONTAINER && taskgroup_remove_below(group) > 0)
+		r = remove_dirs(group, err);
+	return r;
 }
 
 /* The directory in @mount once more, *ret_fd -1 where the host or the group has none. */

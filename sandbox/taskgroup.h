@@ -191,6 +191,20 @@ enum taskgroup_condition { TASKGROUP_EMPTY, TASKGROUP_FROZEN, TASKGROUP_THAWED }
 int taskgroup_wait(const struct taskgroup *group, enum taskgroup_condition condition,
 		   unsigned int timeout_ms);
 
+/*
+ * A group for processes of a container that are to be killed by themselves: a directory @name (a single
+ * component) below @group where processes are seen and killed, in cgroup2, in legacy in the freezer. In all
+ * else they are the container's: its limits hold, and its figures count them.
+ * @ret_fds are the caller's: [0] the new directory, for clone3(CLONE_INTO_CGROUP) in cgroup2, [1] the
+ * one above it, for its removal with unlinkat(2).
+ */
+int taskgroup_make_below(const struct taskgroup *group, const char *name, int ret_fds[static 2],
+			 struct err *err);
+/* As taskgroup_enter(), after it: into such a directory, where clone3 does not reach it. */
+int taskgroup_enter_below(const struct taskgroup *group, int dir_fd, struct err *err);
+/* Remove such directories that are empty; how many. taskgroup_remove() does it. */
+size_t taskgroup_remove_below(const struct taskgroup *group);
+
 /* Where telemetry reads. In unified only TASKGROUP_DIR_UNIFIED is there and has every file. */
 enum taskgroup_dir {
 	TASKGROUP_DIR_UNIFIED, /* cgroup.events, *.pressure, cpu.stat, and all of v2 */

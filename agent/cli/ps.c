@@ -21,8 +21,11 @@ static const char *held(const Berth__V1__WorkloadStatus *status)
 {
 	if (status->paused)
 		return " (paused)";
-	return status->pressure_step == BERTH__V1__PRESSURE_STEP__PRESSURE_FROZEN ? " (frozen)"
-										  : "";
+	if (status->pressure_step == BERTH__V1__PRESSURE_STEP__PRESSURE_FROZEN)
+		return " (frozen)";
+	return status->state == BERTH__V1__WORKLOAD_STATE__RUNNING && !status->ready
+		       ? " (not ready)"
+		       : "";
 }
 
 static void add_row(struct listing *listing, const Berth__V1__WorkloadStatus *status)

@@ -6,6 +6,7 @@
 
 #include "agent/cli/cli.h"
 #include "agent/cli/resources.h"
+#include "agent/cli/run_probe.h"
 #include "agent/cli/run_restart.h"
 #include "agent/cli/verbs.h"
 #include "proto/quantity.h"
@@ -26,6 +27,7 @@ enum {
 	OPTION_GENERATION,
 };
 
+/* Those of probes come behind them. */
 static const struct option options[] = {
 	{ "file", required_argument, NULL, 'f' },
 	{ "name", required_argument, NULL, 'n' },
@@ -52,7 +54,6 @@ static const struct option options[] = {
 	{ "seccomp", required_argument, NULL, OPTION_SECCOMP },
 	{ "generation", required_argument, NULL, OPTION_GENERATION },
 	RESOURCES_LONG_OPTIONS,
-	{ 0 },
 };
 
 #define NEW(run, Type, type) \
@@ -263,6 +264,8 @@ static int take_option(struct run_spec *run, int option, char *value)
 	struct err err = { 0 };
 	int code = take_container_option(run, option, value);
 
+	if (code == -1)
+		code = run_probe_take(run->container, option, value, &run->arena);
 	if (code != -1)
 		return code;
 	code = resources_take_option(run->container->resources, option, value);
@@ -344,14 +347,17 @@ static int finish_spec(struct run_spec *run, int argc, char **argv)
 
 int run_spec_parse(struct run_spec *run, int argc, char **argv)
 {
+	struct option all[ARRAY_SIZE(options) + RUN_PROBE_OPTIONS + 1] = { 0 };
 	int option, code;
 
+	memcpy(all, options, sizeof(options));
+	run_probe_options(all + ARRAY_SIZE(options));
 	*run = (struct run_spec){ 0 };
 	arena_init(&run->arena, ARENA_MESSAGE_BYTES);
 	code = start_spec(run);
 	while (code == 0 &&
 	       (option = getopt_long(argc, argv, "+f:n:r:dite:w:u:l:v:" RESOURCES_SHORT_OPTIONS,
-				     options, NULL)) >= 0)
+				     all, NULL)) >= 0)
 		code = take_option(run, option, optarg);
 	if (code != 0)
 		return code;

@@ -6,6 +6,7 @@
 
 #include "agent/cli/text.h"
 #include "agent/cli/verbs.h"
+#include "proto/cleanup.h"
 
 static void print_text(const char *indent, const char *text)
 {
@@ -76,6 +77,46 @@ static void print_denied(Berth__V1__DeniedSyscall *const *denied, size_t count)
 					 program));
 }
 
+static void print_probe(const Berth__V1__ProbeStatus *probe)
+{
+	static const char *const kinds[] = { "probe", "startup", "readiness", "liveness" };
+	char text[TEXT_SHORT_MAX], what[32];
+
+	(void)snprintf(what, sizeof(what), "  %s:%*s",
+		       kinds[(size_t)probe->kind < ARRAY_SIZE(kinds) ? probe->kind : 0], 1, "");
+	if (!probe->last_time_unix_ns)
+		(void)printf("%-13snot asked yet\n", what);
+	else if (probe->failures)
+		(void)printf("%-13sfailed %u time%s in a row, last at %s\n", what, probe->failures,
+			     probe->failures == 1 ? "" : "s",
+			     text_time(probe->last_time_unix_ns, text));
+	else
+		(void)printf("%-13sgood %u time%s in a row, last at %s\n", what, probe->successes,
+			     probe->successes == 1 ? "" : "s",
+			     text_time(probe->last_time_unix_ns, text));
+	if (probe->not_asked[0])
+		print_text("             not asked: ", probe->not_asked);
+	if (probe->last_failure[0]) {
+		(void)printf("             last failure at %s\n",
+			     text_time(probe->last_failure_unix_ns, text));
+		print_text("             ", probe->last_failure);
+	}
+}
+
+static void print_readiness(const Berth__V1__ContainerStatus *container)
+{
+	char text[TEXT_SHORT_MAX];
+
+	if (!container->pid || container->n_probes == 0)
+		return;
+	(void)printf("  ready:     %s since %s\n", container->ready ? "yes" : "no",
+		     text_time(container->ready_changed_unix_ns, text));
+	if (!container->ready)
+		print_text("             not ready: ", container->unready_sentence);
+	for (size_t i = 0; i < container->n_probes; i++)
+		print_probe(container->probes[i]);
+}
+
 static void print_container(const Berth__V1__ContainerStatus *container)
 {
 	const Berth__V1__ExitRecord *record = container->last_exit;
@@ -86,6 +127,7 @@ static void print_container(const Berth__V1__ContainerStatus *container)
 		(void)printf("  running:   pid %d, attempt %u, since %s%s\n", container->pid,
 			     container->attempt, text_time(container->started_time_unix_ns, bytes),
 			     container->paused ? ", paused" : "");
+	print_readiness(container);
 	if (record) {
 		print_exit(record);
 		print_throttling(record);

@@ -160,6 +160,7 @@ void grpc_client_free(struct grpc_client *client)
 	}
 	while (!TAILQ_EMPTY(&client->ended))
 		tell_end(TAILQ_FIRST(&client->ended));
+	fd_close(&client->socket.fd);
 	sd_event_source_disable_unref(client->ender);
 	sd_event_unref(client->event);
 	nghttp2_session_callbacks_del(client->callbacks);
@@ -196,6 +197,13 @@ static int parse_tcp(struct grpc_client *client, const char *target, struct err 
 	return client->host && client->port && client->authority ? 0 : err_oom(err);
 }
 
+/* Of grpc_client_options.socket: who gave it knows what it leads to. */
+static int take_target(struct grpc_client *client, struct err *err)
+{
+	client->authority = strdup(client->target);
+	return client->authority ? 0 : err_oom(err);
+}
+
 static int parse_target(struct grpc_client *client, const struct grpc_client_options *options,
 			struct err *err)
 {
@@ -204,6 +212,8 @@ static int parse_target(struct grpc_client *client, const struct grpc_client_opt
 	bool is_unix = strncmp(options->target, scheme, n) == 0;
 	int r;
 
+	if (options->socket)
+		return take_target(client, err);
 	if (is_unix && options->target[n] != '/')
 		return bad_target(options->target, err);
 	if (is_unix == (options->tls != NULL))
@@ -229,11 +239,18 @@ int grpc_client_new(sd_event *event, const struct grpc_client_options *options,
 		    struct grpc_client **ret_client, struct err *err)
 {
 	cleanup(grpc_client_free_p) struct grpc_client *client = calloc(1, sizeof(*client));
+	cleanup_fd int socket_fd = options->socket ? options->socket->fd : -1;
 	int r;
 
 	if (!client)
 		return err_oom(err);
 	TAILQ_INIT(&client->ended);
+	client->has_socket = options->socket;
+	client->socket.fd = -1;
+	if (options->socket)
+		client->socket = *options->socket;
+	(void)take_fd(&socket_fd); /* it ends with the client */
+	client->max_connection_bytes = options->max_connection_bytes ?: UINT64_MAX;
 	client->event = sd_event_ref(event);
 	client->budget.limit_bytes = SIZE_MAX;
 	client->connect_timeout_usec = options->connect_timeout_usec ?: 5 * SEC;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <protobuf-c/protobuf-c.h>
+#include <sys/socket.h>
 #include <systemd/sd-event.h>
 
 #include "agent/grpc/code.h"
@@ -27,6 +28,18 @@ struct grpc_client_options {
 	uint64_t connect_timeout_usec; /* 0: 5 s */
 	size_t max_receive_bytes;      /* one message; 0: 16 MiB */
 	size_t max_decoded_bytes;      /* memory for one decoded message; 0: 64 MiB */
+	/* A connection that has received more is ended; 0: never. For servers that nobody trusts. */
+	uint64_t max_connection_bytes;
+	/* NULL, or the one socket to use: no connection is made after it. Without TLS, whatever the
+	 * address; @target is for sentences and :authority alone then. */
+	const struct grpc_client_socket *socket;
+};
+
+struct grpc_client_socket {
+	int fd; /* a stream socket, non-blocking, not connected; the client's from grpc_client_new() on,
+		 * also when that fails */
+	const struct sockaddr *address; /* to connect to; valid until the first call was begun */
+	socklen_t address_bytes;
 };
 
 /* How a call ended. Strings and bytes are valid where they are handed over, or as long as their owner. */

@@ -113,6 +113,11 @@ static void read_some(struct client_link *link)
 
 	for (int i = 0; r > 0 && i < READS_PER_TURN; i++)
 		r = pump_read(&link->pump, false);
+	if (link->pump.received_bytes > link->client->max_connection_bytes) {
+		(void)err_set(&link->why, ERR_UNAVAILABLE, EMSGSIZE,
+			      "the server sent more than is good for one connection");
+		link->pump.failed = true;
+	}
 	if (link->pump.http2_error)
 		client_link_blame(link, nghttp2_strerror(link->pump.http2_error));
 	if (!link->pump.failed && pump_has_more(&link->pump))
@@ -266,6 +271,24 @@ static int connect_tcp(struct client_link *link)
 	return connect_next(link);
 }
 
+static int connect_given(struct client_link *link)
+{
+	struct grpc_client *client = link->client;
+
+	if (client->socket.fd < 0)
+		return err_set(&link->why, ERR_UNAVAILABLE, ENOTCONN,
+			       "the one connection that there was is over");
+	return begin_connect(link, take_fd(&client->socket.fd), client->socket.address,
+			     client->socket.address_bytes);
+}
+
+static int connect_any(struct client_link *link)
+{
+	if (link->client->has_socket)
+		return connect_given(link);
+	return link->client->unix_path ? connect_unix(link) : connect_tcp(link);
+}
+
 static int start_session(struct client_link *link)
 {
 	const nghttp2_settings_entry settings[] = {
@@ -320,7 +343,7 @@ int client_link_get(struct grpc_client *client, struct client_link **ret_link, s
 	}
 	client->current = link;
 	/* A failure is the calls' to tell, from the loop. */
-	if ((client->unix_path ? connect_unix(link) : connect_tcp(link)) < 0)
+	if (connect_any(link) < 0)
 		client_link_fail(link);
 	*ret_link = link;
 	return 0;

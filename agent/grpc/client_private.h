@@ -25,6 +25,9 @@ struct grpc_client {
 	char *server_name;
 	struct grpc_tls *tls;
 	uint64_t connect_timeout_usec;
+	bool has_socket;                  /* the one to use, */
+	struct grpc_client_socket socket; /* until it was */
+	uint64_t max_connection_bytes;
 	size_t max_receive_bytes;
 	size_t max_decoded_bytes;
 	nghttp2_session_callbacks *callbacks;

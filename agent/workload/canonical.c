@@ -150,6 +150,27 @@ static int set_sandbox(struct spec *spec, Berth__V1__Container *container)
 	return 0;
 }
 
+#define PROBE(FIELD) BERTH__V1__PROBE___##FIELD
+
+static void set_probe(Berth__V1__Probe *probe)
+{
+	if (!probe)
+		return;
+	SET_DEFAULT(probe, period_ms, PROBE(PERIOD_MS_PERIOD_MS), PROBE_PERIOD_DEFAULT_MS);
+	SET_DEFAULT(probe, timeout_ms, PROBE(TIMEOUT_MS_TIMEOUT_MS), PROBE_TIMEOUT_DEFAULT_MS);
+	SET_DEFAULT(probe, success_threshold, PROBE(SUCCESS_THRESHOLD_SUCCESS_THRESHOLD), 1);
+	SET_DEFAULT(probe, failure_threshold, PROBE(FAILURE_THRESHOLD_FAILURE_THRESHOLD),
+		    PROBE_FAILURES_DEFAULT);
+	if (probe->action_case != BERTH__V1__PROBE__ACTION_HTTP)
+		return;
+	if (!*probe->http->path)
+		probe->http->path = (char *)"/"; /* an arena's texts are never freed one by one */
+	if (!probe->http->status_first)
+		probe->http->status_first = 200;
+	if (!probe->http->status_last)
+		probe->http->status_last = 399;
+}
+
 static int set_container(struct spec *spec, Berth__V1__Container *container)
 {
 	if (!container->role)
@@ -161,6 +182,9 @@ static int set_container(struct spec *spec, Berth__V1__Container *container)
 	SET_DEFAULT(container, stop_grace_ms, BERTH__V1__CONTAINER___STOP_GRACE_MS_STOP_GRACE_MS,
 		    STOP_GRACE_DEFAULT_MS);
 	sort_map(container->env, container->n_env);
+	set_probe(container->startup_probe);
+	set_probe(container->readiness_probe);
+	set_probe(container->liveness_probe);
 	if (!container->working_dir || !container->stop_signal ||
 	    set_identity(spec, container) < 0 || set_sandbox(spec, container) < 0)
 		return -ENOMEM;

@@ -13,15 +13,18 @@
 
 struct spec;
 
-#define SPEC_BYTES_MAX          (256U * 1024) /* encoded */
-#define STOP_GRACE_DEFAULT_MS   10000
-#define TMPFS_DEFAULT_BYTES     (64ULL << 20)
-#define LOG_FILE_DEFAULT_BYTES  (10ULL << 20)
-#define LOG_FILES_DEFAULT       5
-#define BACKOFF_DEFAULT_MS      1000
-#define BACKOFF_FACTOR_PERMILLE 2000
-#define BACKOFF_CAP_DEFAULT_MS  300000
-#define BACKOFF_RESET_MS        600000
+#define SPEC_BYTES_MAX           (256U * 1024) /* encoded */
+#define STOP_GRACE_DEFAULT_MS    10000
+#define TMPFS_DEFAULT_BYTES      (64ULL << 20)
+#define LOG_FILE_DEFAULT_BYTES   (10ULL << 20)
+#define LOG_FILES_DEFAULT        5
+#define PROBE_PERIOD_DEFAULT_MS  10000
+#define PROBE_TIMEOUT_DEFAULT_MS 1000
+#define PROBE_FAILURES_DEFAULT   3
+#define BACKOFF_DEFAULT_MS       1000
+#define BACKOFF_FACTOR_PERMILLE  2000
+#define BACKOFF_CAP_DEFAULT_MS   300000
+#define BACKOFF_RESET_MS         600000
 
 /* A canonical copy of @message, which has been validated. NULL without memory, with @err. */
 struct spec *spec_new(const Berth__V1__WorkloadSpec *message, struct err *err);

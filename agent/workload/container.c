@@ -72,6 +72,7 @@ static void drop_launch(struct container *container)
 void container_reset(struct container *container)
 {
 	timer_disarm(&container->workload->engine->timers, &container->grace);
+	probes_end(container);
 	drop_page(container);
 	drop_launch(container);
 	container->phase = CONTAINER_IDLE;
@@ -84,6 +85,10 @@ void container_reset(struct container *container)
 	container->after_grace = false;
 	container->stuck = false;
 	container->failed = false;
+	container->probes_found = false;
+	container->startup_done = false;
+	container->ended_by_probe = 0;
+	container->probe_sentence[0] = '\0';
 }
 
 void container_done(struct container *container)
@@ -251,12 +256,17 @@ void container_took_started(struct container *container, const Berth__Sandbox__V
 		keep_launch(container, fact);
 	}
 	tell_started(container, fact, fds, n_fds);
-	if (again)
+	if (again) {
+		if (!container->stop_asked)
+			probes_begin(container);
 		return;
+	}
 	workload_event(workload, container, REASON(STARTED), NULL, "%s %s started",
 		       container_role_name(container), container->spec->name);
 	if (container->kill_asked) /* it was asked while it was on its way */
 		(void)request_kill(container, NULL);
+	else
+		probes_begin(container);
 	workload_advance(workload);
 }
 
@@ -295,6 +305,8 @@ static void hand_on(struct container *container)
 static void set_ended(struct container *container, struct record *record)
 {
 	timer_disarm(&container->workload->engine->timers, &container->grace);
+	probes_end(container);
+	readiness_lost(container, container->failed ? "it could not be started" : "it has ended");
 	container->phase = CONTAINER_ENDED;
 	container->pid = 0;
 	container->gate_waits = false;

@@ -483,6 +483,8 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 		return err_oom(err);
 	engine->store = store;
 	engine->link = link;
+	engine->event = event;
+	engine->prober = config->prober;
 	engine->schedulable = true;
 	arena_init(&engine->scratch, SCRATCH_BYTES);
 	fence_init(&engine->fence);

@@ -29,6 +29,7 @@ struct engine;
 struct workload;
 struct store;
 struct sandboxlink;
+struct prober;
 
 /* Readings of clocks, so that tests can own time. NULL in the configuration: the host's. */
 struct engine_clock {
@@ -54,6 +55,7 @@ struct engine_config {
 	uint64_t record_age_ms;           /* of those that are acknowledged; 0: one day */
 	const char *agent_version;        /* for GetNode; copied */
 	const struct engine_clock *clock; /* NULL: CLOCK_BOOTTIME and CLOCK_REALTIME; not copied */
+	struct prober *prober; /* outlives the engine; NULL: probes over a network are not asked */
 };
 
 /* ---- Commands ------------------------------------------------------------------------------------- */
@@ -259,6 +261,7 @@ struct engine_session {
 	uint64_t started_boot_ns;
 	uint64_t started_wall_ns;
 	bool running;
+	uint32_t deadline_ms; /* not 0: a probe's */
 	uint64_t instance;
 	uint32_t attempt;
 	char workload[64];

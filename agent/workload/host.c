@@ -101,6 +101,14 @@ bool host_has(const struct host *host, const char *feature, const char **ret_sen
 	return true;
 }
 
+bool host_offers(const struct host *host, const char *feature)
+{
+	for (size_t i = 0; host->hello && i < host->hello->n_features; i++)
+		if (strcmp(host->hello->features[i]->name, feature) == 0)
+			return host->hello->features[i]->supported;
+	return false;
+}
+
 uint64_t host_default_memory(const struct host *host)
 {
 	const Berth__Sandbox__V1__Limits *limits = host->hello ? host->hello->default_limits : NULL;

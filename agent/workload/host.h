@@ -30,6 +30,8 @@ int host_take_hello(struct host *host, const Berth__Sandbox__V1__HelloResult *he
 /* Whether a feature is there; an unknown one, or any before the first Hello, counts as there:
  * berth-sandboxd has the last word. *ret_sentence (may be NULL) says why not. */
 bool host_has(const struct host *host, const char *feature, const char **ret_sentence);
+/* Whether berth-sandboxd says that it has it: one of another release may not know of it. */
+bool host_offers(const struct host *host, const char *feature);
 /* The limits of containers that name none; 0 where the host has no default. */
 uint64_t host_default_memory(const struct host *host);
 uint64_t host_default_pids(const struct host *host);

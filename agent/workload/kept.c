@@ -38,6 +38,9 @@ static Berth__Agent__V1__ContainerLife *container_life(const struct container *c
 	life->stuck = container->stuck;
 	life->failed = container->failed;
 	life->grace_boot_ns = container->grace.armed ? container->grace.at_boot_ns : 0;
+	life->startup_done = container->startup_done;
+	life->ended_by_probe = container->ended_by_probe;
+	life->probe_sentence = (char *)container->probe_sentence;
 	return life;
 }
 
@@ -56,6 +59,7 @@ static int fill_status(const struct workload *workload, struct arena *arena,
 		Berth__V1__ContainerStatus *status = life->status->containers[i];
 
 		status->n_denied = 0;
+		status->n_probes = 0;
 		status->log_bytes = workload->containers[i].log_bytes;
 		status->log_dropped_bytes = workload->containers[i].log_dropped_bytes;
 	}
@@ -343,6 +347,20 @@ static void load_record(struct container *container, const Berth__V1__ExitRecord
 		record_free(record);
 }
 
+static void load_probes(struct container *container, const Berth__Agent__V1__ContainerLife *life,
+			const Berth__V1__ContainerStatus *status)
+{
+	container->probes_found = container->phase == CONTAINER_RUNNING;
+	container->startup_done = life->startup_done;
+	container->ended_by_probe = (Berth__V1__ProbeKind)life->ended_by_probe;
+	(void)snprintf(container->probe_sentence, sizeof(container->probe_sentence), "%s",
+		       life->probe_sentence);
+	container->ready = status->ready;
+	container->ready_changed_wall_ns = status->ready_changed_unix_ns;
+	(void)snprintf(container->unready, sizeof(container->unready), "%s",
+		       status->unready_sentence);
+}
+
 static void load_container(struct container *container, const Berth__Agent__V1__ContainerLife *life,
 			   const Berth__V1__ContainerStatus *status)
 {
@@ -359,6 +377,7 @@ static void load_container(struct container *container, const Berth__Agent__V1__
 	container->failed = life->failed;
 	container->log_bytes = status->log_bytes;
 	container->log_dropped_bytes = status->log_dropped_bytes;
+	load_probes(container, life, status);
 	load_record(container, status->last_exit);
 	container_keep_launch(container, status);
 	if (life->grace_boot_ns && container_is_live(container))
@@ -399,6 +418,8 @@ static void load_state(struct workload *workload, const Berth__Agent__V1__Life *
 	workload->paused = status->paused;
 	(void)snprintf(workload->hold.sentence, sizeof(workload->hold.sentence), "%s",
 		       status->pressure_sentence);
+	workload->ready = status->ready;
+	workload->ready_changed_wall_ns = status->ready_changed_unix_ns;
 	workload->epoch = status->epoch;
 	workload->attempt = life->attempt;
 	workload->tries = life->tries;

@@ -18,6 +18,7 @@
 #include "agent/workload/events.h"
 #include "agent/workload/fence.h"
 #include "agent/workload/host.h"
+#include "agent/workload/probe.h"
 #include "agent/workload/records.h"
 #include "agent/workload/timer.h"
 #include "berth/agent/v1/kept.pb-c.h"
@@ -75,6 +76,17 @@ struct container {
 	/* Totals at the end of its last attempt: the page is gone by then. */
 	uint64_t log_bytes;
 	uint64_t log_dropped_bytes;
+	/* probe.c */
+	struct probe *probes[PROBES]; /* startup, readiness, liveness; NULL: none */
+	bool probes_begun;
+	bool probes_found; /* it was running when this process began */
+	bool startup_done;
+	Berth__V1__ProbeKind ended_by_probe; /* 0: it was not */
+	char probe_sentence[SENTENCE_MAX];   /* what that had to say */
+	/* readiness.c */
+	bool ready;
+	uint64_t ready_changed_wall_ns; /* 0: it never ran */
+	char unready[PROBE_TEXT_MAX];
 };
 
 LIST_HEAD(waiter_list, engine_waiter);
@@ -149,6 +161,8 @@ struct workload {
 	bool waits_for_room; /* accepted, but what goes away still holds the room */
 	bool paused;
 	struct hold hold;
+	bool ready;
+	uint64_t ready_changed_wall_ns;
 
 	/* The end of this attempt, once it is decided. */
 	bool ending;
@@ -213,6 +227,8 @@ struct drain {
 struct engine {
 	struct store *store;
 	struct sandboxlink *link;
+	struct prober *prober; /* NULL: nothing can be asked over a network */
+	sd_event *event;       /* NULL in tests */
 	const struct engine_listener *listener;
 	const struct engine_pressure *pressure;
 	struct timer_queue timers;
@@ -438,6 +454,14 @@ void hold_again(struct workload *workload);
 void hold_adopt(struct workload *workload, const Berth__Sandbox__V1__KnownWorkload *known);
 void hold_release_unknown(struct engine *engine, const Berth__Sandbox__V1__KnownWorkload *known);
 
+/* readiness.c */
+/* @container runs, and is ready, or why it is not. */
+void readiness_set(struct container *container, bool ready, const char *why);
+/* It does not run any more, or soon will not. */
+void readiness_lost(struct container *container, const char *why);
+/* Of the workload, from its state and its containers. */
+void readiness_update(struct workload *workload);
+
 /* stop.c */
 void stop_advance(struct workload *workload);
 /* It was asked to end; a second call may only shorten. */
@@ -470,6 +494,9 @@ const char *container_role_name(const struct container *container);
 int request_create_workload(struct workload *workload, const struct sandboxlink_call *call,
 			    struct err *err);
 int request_launch(struct container *container, const struct sandboxlink_call *call,
+		   struct err *err);
+/* A socket in its network; @call gets the descriptor. */
+int request_socket(struct container *container, bool ipv6, const struct sandboxlink_call *call,
 		   struct err *err);
 int request_open_gate(struct container *container, struct err *err);
 int request_signal(struct container *container, int signal, bool all,
@@ -526,6 +553,10 @@ void inventory_stray_exited(struct engine *engine, const char *id, uint64_t inst
 void orphan_logs_remove(struct engine *engine);
 
 /* session.c */
+/* Run @exec in @container, which runs, as a probe: all of it is killed @deadline_ms after it started. It is
+ * in nobody's history. May call ops->failed before it returns. */
+void session_begin_probe(struct container *container, const Berth__V1__ExecProbe *exec,
+			 uint32_t deadline_ms, struct engine_session *session);
 void sessions_container_ended(struct container *container);
 void sessions_link_lost(struct engine *engine, const struct err *err);
 bool sessions_took_fact(struct engine *engine, const Berth__Sandbox__V1__Fact *fact);

@@ -141,11 +141,29 @@ static void say_oom(const struct container *container, Berth__V1__ExitRecord *re
 }
 
 /* It ended because it was asked to. */
+/* It was asked because a probe failed: that is the reason, not the asking. */
+static void say_probe(const struct container *container, Berth__V1__ExitRecord *record,
+		      struct arena *arena)
+{
+	const char *how = record->sentence;
+
+	record->reason = container->ended_by_probe == BERTH__V1__PROBE_KIND__PROBE_STARTUP
+				 ? REASON(STARTUP_FAILED)
+				 : REASON(LIVENESS_FAILED);
+	if (container->after_grace && record->signal == SIGKILL)
+		how = "killed when its grace was over";
+	record->sentence = or_empty(arena_printf(arena, "%s; %s", container->probe_sentence, how));
+}
+
 static void say_stopped(const struct container *container, Berth__V1__ExitRecord *record,
 			struct arena *arena)
 {
 	if (!container->stop_asked || record->kind == BERTH__V1__EXIT_KIND__EXIT_UNKNOWN)
 		return;
+	if (container->ended_by_probe) {
+		say_probe(container, record, arena);
+		return;
+	}
 	if (container->after_grace && record->signal == SIGKILL) {
 		record->reason = REASON(KILLED_AFTER_GRACE);
 		record->sentence = or_empty(

@@ -267,6 +267,20 @@ int request_open_gate(struct container *container, struct err *err)
 	return send(container->workload->engine, &request, NULL, err);
 }
 
+int request_socket(struct container *container, bool ipv6, const struct sandboxlink_call *call,
+		   struct err *err)
+{
+	Berth__Sandbox__V1__Request request = BERTH__SANDBOX__V1__REQUEST__INIT;
+	Berth__Sandbox__V1__Socket message = BERTH__SANDBOX__V1__SOCKET__INIT;
+	Berth__Sandbox__V1__ContainerRef ref = ref_of(container);
+
+	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_SOCKET;
+	request.socket = &message;
+	message.ref = &ref;
+	message.ipv6 = ipv6;
+	return send(container->workload->engine, &request, call, err);
+}
+
 int request_signal(struct container *container, int signal, bool all,
 		   const struct sandboxlink_call *call, struct err *err)
 {

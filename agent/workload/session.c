@@ -125,6 +125,7 @@ static void remember(struct engine_session *session, struct engine *engine,
 	session->running = false;
 	session->attached = false;
 	session->opened = false;
+	session->deadline_ms = 0;
 	session->started_boot_ns = 0;
 	session->started_wall_ns = 0;
 	session->instance = container->workload->instance;
@@ -228,6 +229,7 @@ static int send_exec(struct engine *engine, const Berth__V1__ExecStart *start,
 	exec.working_dir = *start->working_dir ? start->working_dir : spec->working_dir;
 	exec.tty = start->tty;
 	exec.stdin = start->stdin;
+	exec.deadline_ms = session->deadline_ms;
 	if (start->size) {
 		exec.rows = start->size->rows;
 		exec.columns = start->size->columns;
@@ -263,6 +265,23 @@ void engine_exec(struct engine *engine, const Berth__V1__ExecStart *start,
 	}
 	if (r < 0)
 		fail(session, r, &err, &fault);
+}
+
+void session_begin_probe(struct container *container, const Berth__V1__ExecProbe *exec,
+			 uint32_t deadline_ms, struct engine_session *session)
+{
+	struct engine *engine = container->workload->engine;
+	Berth__V1__ExecStart start = BERTH__V1__EXEC_START__INIT;
+	struct err err = { 0 };
+	int r;
+
+	start.command = exec->command;
+	start.n_command = exec->n_command;
+	remember(session, engine, container);
+	session->deadline_ms = deadline_ms;
+	r = send_exec(engine, &start, session, container->spec, &err);
+	if (r < 0)
+		fail(session, r, &err, NULL);
 }
 
 /* ---- Attach --------------------------------------------------------------------------------------- */
@@ -337,6 +356,8 @@ static void tell_history(struct engine_session *session, Berth__V1__Reason reaso
 {
 	struct workload *workload = engine_lookup(session->engine, session->workload);
 
+	if (session->deadline_ms)
+		return; /* a probe is nobody who came in */
 	if (workload && workload->instance == session->instance)
 		workload_event(workload, workload_container(workload, session->container), reason,
 			       NULL, "%s", sentence);

@@ -65,6 +65,12 @@ static Berth__V1__ContainerStatus *container_status(const struct container *cont
 	ret->n_warnings = container->n_warnings;
 	ret->warnings = container->warnings;
 	ret->paused = container->workload->paused && container->phase == CONTAINER_RUNNING;
+	ret->ready = container->ready;
+	ret->ready_changed_unix_ns = container->ready_changed_wall_ns;
+	if (!container->ready)
+		ret->unready_sentence = (char *)container->unready;
+	if (probes_fill(container, arena, ret) < 0)
+		return NULL;
 	if (container->last_exit)
 		ret->last_exit = container->last_exit->message;
 	if (fill_from_page(container, arena, ret) < 0)
@@ -104,6 +110,8 @@ int engine_fill_status(const struct workload *workload, struct arena *arena,
 	else if (workload->hold.high_bytes)
 		ret->pressure_step = BERTH__V1__PRESSURE_STEP__PRESSURE_SQUEEZED;
 	ret->pressure_sentence = (char *)workload->hold.sentence;
+	ret->ready = workload->ready;
+	ret->ready_changed_unix_ns = workload->ready_changed_wall_ns;
 	if (workload->scheduler)
 		ret->scheduler = workload->scheduler;
 	if (workload->lease) {

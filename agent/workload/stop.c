@@ -48,6 +48,8 @@ static void ask(struct container *container)
 	if (container->stop_asked || !container_is_live(container))
 		return;
 	container->stop_asked = true;
+	probes_end(container);
+	readiness_lost(container, "it is being ended");
 	/* Frozen processes do not see a signal, and on v1 not even SIGKILL. */
 	(void)hold_thaw(container->workload);
 	/* What is not exec'd yet has nobody to take a signal. */

@@ -217,6 +217,20 @@ static int check_sandbox(const Berth__V1__Container *container, const struct che
 	return 0;
 }
 
+static int check_probes(const Berth__V1__Container *container, const char *whose,
+			const struct check *check, const struct host *host, struct err *err)
+{
+	static const char why[] = "berth-sandboxd is of a release that knows none";
+
+	if (!host->hello || host_offers(host, "probes"))
+		return 0;
+	if (container->startup_probe)
+		return cannot(check, err, "startup_probe", whose, why);
+	if (container->readiness_probe)
+		return cannot(check, err, "readiness_probe", whose, why);
+	return container->liveness_probe ? cannot(check, err, "liveness_probe", whose, why) : 0;
+}
+
 static int check_container(const Berth__V1__WorkloadSpec *spec, size_t index,
 			   const struct host *host, struct engine_fault *fault, struct err *err)
 {
@@ -236,6 +250,8 @@ static int check_container(const Berth__V1__WorkloadSpec *spec, size_t index,
 	r = supported_capabilities(container->identity, whose, &below, host, err);
 	if (r == 0)
 		r = check_sandbox(container, &check, host, err);
+	if (r == 0)
+		r = check_probes(container, whose, &check, host, err);
 	if (r == 0 && host->hello && host->hello->directories)
 		r = check_root(container, &check, host, err);
 	if (r == 0 && host->hello && host->hello->directories)

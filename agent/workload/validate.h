@@ -39,6 +39,8 @@ void validate_container(const Berth__V1__Container *container, const Berth__V1__
 /* NULL is fine: nothing is asked for. */
 void validate_resources(const Berth__V1__Resources *resources, const struct check *check);
 void validate_identity(const Berth__V1__Identity *identity, const struct check *check);
+/* The probes of @container. */
+void validate_probes(const Berth__V1__Container *container, const struct check *check);
 void validate_command(char *const *command, size_t n, const struct check *check);
 void validate_env(Berth__V1__Container__EnvEntry *const *env, size_t n, const struct check *check);
 

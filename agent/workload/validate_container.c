@@ -248,6 +248,5 @@ void validate_container(const Berth__V1__Container *container, const Berth__V1__
 	check_sandbox(container->sandbox, check);
 	check_log(container->log, check);
 	check_stop(container, check);
-	if (container->startup_probe || container->readiness_probe || container->liveness_probe)
-		check_wrong(check, "probes are not carried out by this release", "%s", "");
+	validate_probes(container, check);
 }

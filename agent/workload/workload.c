@@ -116,6 +116,7 @@ void workload_set_state(struct workload *workload, Berth__V1__WorkloadState stat
 	workload->changed_wall_ns = event.time_unix_ns;
 	workload->event_sequence = events_append(&engine->events, &event);
 	workload_touch(workload);
+	readiness_update(workload);
 	if (engine->listener && engine->listener->workload_changed)
 		engine->listener->workload_changed(engine->listener->userdata, workload);
 }

@@ -138,9 +138,15 @@ static void signal_first(struct monitor *monitor, int number)
 		(void)syscall(SYS_pidfd_send_signal, monitor->setup->child_pidfd, number, NULL, 0);
 }
 
+/* The group is the container's, or that of a probe; other sessions have none to themselves. */
+static bool has_group(const struct monitor *monitor)
+{
+	return !monitor->setup->session || monitor->setup->above_fd >= 0;
+}
+
 static void kill_all(struct monitor *monitor)
 {
-	if (monitor->setup->session)
+	if (!has_group(monitor))
 		signal_first(monitor, SIGKILL);
 	else
 		group_kill(&monitor->group);
@@ -155,7 +161,7 @@ static void take_signal(struct monitor *monitor, const struct monitor_signal *si
 		return;
 	if (signal->all && signal->number == SIGKILL)
 		kill_all(monitor);
-	else if (signal->all && !monitor->setup->session)
+	else if (signal->all && has_group(monitor))
 		group_signal(&monitor->group, signal->number);
 	else
 		signal_first(monitor, signal->number);
@@ -330,7 +336,7 @@ static void note_end(struct monitor *monitor, int code, int status)
 	monitor->exited.exit_si_status = status;
 	monitor->exited.finished_wall_ns = clock_ns(CLOCK_REALTIME);
 	monitor->exited.finished_boot_ns = clock_ns(CLOCK_BOOTTIME);
-	if (!monitor->setup->session) {
+	if (has_group(monitor)) {
 		monitor->exited.killed_processes = group_count(&monitor->group);
 		if (monitor->exited.killed_processes)
 			kill_all(monitor);
@@ -403,12 +409,15 @@ static void write_exit_record(struct monitor *monitor)
 /* Once nobody is left in the container: its last output, its totals, its record. */
 static void finish(struct monitor *monitor)
 {
+	if (has_group(monitor) && group_count(&monitor->group)) {
+		if (!monitor->setup->kill_by_cgroup)
+			group_kill(&monitor->group);
+		return;
+	}
+	/* Where a zombie still holds it, it goes with the container's. */
+	if (monitor->setup->above_fd >= 0)
+		(void)unlinkat(monitor->setup->above_fd, monitor->setup->own_group, AT_REMOVEDIR);
 	if (!monitor->setup->session) {
-		if (group_count(&monitor->group)) {
-			if (!monitor->setup->kill_by_cgroup)
-				group_kill(&monitor->group);
-			return;
-		}
 		output_drain(&monitor->output);
 		publish_counters(monitor);
 		FAILPOINT("monitor.exit.drained");
@@ -425,6 +434,18 @@ static void finish(struct monitor *monitor)
 	fd_close(&monitor->setup->listener_fd);
 	tell_exited(monitor);
 	FAILPOINT("monitor.exit.told");
+}
+
+/* How long a probe may still run; -1: no end is set. */
+static int deadline_left_ms(const struct monitor *monitor)
+{
+	const struct monitor_setup *setup = monitor->setup;
+	uint64_t end = setup->started.started_boot_ns / 1000000 + setup->deadline_ms;
+	uint64_t now = now_ms();
+
+	if (!setup->deadline_ms || monitor->ended || monitor->kill_since_ms)
+		return -1;
+	return end > now ? (int)(end - now) : 0;
 }
 
 static bool waits_for_daemon(const struct monitor *monitor)
@@ -513,7 +534,7 @@ static int timeout_ms(const struct monitor *monitor)
 	else if (monitor->kill_since_ms)
 		timeout = earlier(timeout, monitor->setup->kill_by_cgroup ? KILL_PATIENCE_MS
 									  : EMPTY_RETRY_MS);
-	return timeout;
+	return earlier(timeout, deadline_left_ms(monitor));
 }
 
 static void take_events(struct monitor *monitor, const struct pollfd polled[static POLLED])
@@ -553,8 +574,10 @@ static void turn(struct monitor *monitor)
 	attachment_check_stall(&monitor->output.attachment);
 	give_up_stdin(monitor);
 	give_up_status(monitor);
+	if (deadline_left_ms(monitor) == 0)
+		kill_all(monitor);
 	if (monitor->kill_since_ms && !monitor->ended && !monitor->setup->kill_by_cgroup &&
-	    !monitor->setup->session)
+	    has_group(monitor))
 		group_kill(&monitor->group);
 	if (monitor->ended && !monitor->told)
 		finish(monitor);

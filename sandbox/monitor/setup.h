@@ -12,7 +12,7 @@
 
 #define MONITOR_SETUP_FD      3
 #define LAUNCHER_FD           3 /* a socket there: the launcher's, sandbox/launcher.h */
-#define MONITOR_SETUP_VERSION 3u
+#define MONITOR_SETUP_VERSION 4u
 
 /* The launcher's environment, for the titles of its forks. */
 #define LAUNCHER_TITLE_PADDING "TITLE=" LAUNCHER_BLANKS LAUNCHER_BLANKS LAUNCHER_BLANKS
@@ -45,6 +45,14 @@ struct monitor_setup {
 	int32_t freezer_fd;            /* the group's directory of the v1 freezer; -1 */
 
 	struct monitor_collected collected;
+
+	/* Of a session that is a probe: dirs or freezer_fd are those of a group of its own, which is
+	 * killed with it, and removed. */
+	int32_t above_fd;     /* the directory that has it; -1: the session is no probe */
+	char own_group[40];   /* its name there */
+	uint32_t deadline_ms; /* from the start on */
+	uint32_t reserved;
+
 	uint64_t log_max_file_bytes;
 	uint32_t log_max_files;
 	char socket_name[40];

@@ -12,6 +12,7 @@ target_compile_definitions(test_golden PRIVATE
 	GOLDEN_STORES="${CMAKE_CURRENT_SOURCE_DIR}/stores")
 unit_test(store LIBS berth_store PkgConfig::SQLITE3)
 unit_test(engine_policy LIBS berth_engine SOURCES sandbox_player.c played_store.c)
+unit_test(engine_probes LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 
 # What stores/make keeps a store of each schema version with.
 add_executable(make_store make_store.c sandbox_player.c played_store.c)

@@ -101,7 +101,8 @@ void player_connect(struct player *player)
 {
 	Berth__Sandbox__V1__HelloResult hello = BERTH__SANDBOX__V1__HELLO_RESULT__INIT;
 	Berth__Sandbox__V1__HostFeature feature = BERTH__SANDBOX__V1__HOST_FEATURE__INIT;
-	Berth__Sandbox__V1__HostFeature *features[] = { &feature };
+	Berth__Sandbox__V1__HostFeature probes = BERTH__SANDBOX__V1__HOST_FEATURE__INIT;
+	Berth__Sandbox__V1__HostFeature *features[] = { &probes, &feature };
 	Berth__Sandbox__V1__Limits limits = BERTH__SANDBOX__V1__LIMITS__INIT;
 	char *capabilities[] = { (char *)"CAP_NET_BIND_SERVICE" }; /* as its policy file has it */
 	char *sysctls[] = { (char *)"net.ipv4.ip_unprivileged_port_start" };
@@ -117,11 +118,14 @@ void player_connect(struct player *player)
 		BERTH__SANDBOX__V1__LIMITS___MEMORY_MAX_BYTES_MEMORY_MAX_BYTES;
 	limits.memory_max_bytes = 64 << 20;
 	hello.default_limits = &limits;
+	probes.name = (char *)"probes";
+	probes.supported = !player->no_probes;
+	hello.n_features = 1;
+	hello.features = features;
 	if (player->lacks) {
 		feature.name = (char *)player->lacks;
 		feature.sentence = (char *)"not on this host";
-		hello.n_features = 1;
-		hello.features = features;
+		hello.n_features = 2;
 	}
 	player->up = true;
 	player->link.listener->up(player->link.listener->userdata, &hello);
@@ -447,7 +451,8 @@ static void start(struct player *player)
 {
 	const struct engine_config config = { .events_max = player->events_max,
 					      .clock = &player->clock,
-					      .capacity = player->capacity };
+					      .capacity = player->capacity,
+					      .prober = player->prober };
 	struct err err = { 0 };
 
 	assert_int_equal(engine_new(NULL, &config, &player->store.store, &player->link,

@@ -57,8 +57,10 @@ struct player {
 	size_t looked_at; /* player_expect() has seen those before */
 	Berth__Sandbox__V1__InventoryResult inventory;
 	bool no_unconfined;
-	const char *lacks;  /* a feature that the host does not have */
-	struct arena arena; /* of specs */
+	bool no_probes;
+	struct prober *prober; /* of the next engine; NULL: none */
+	const char *lacks;     /* a feature that the host does not have */
+	struct arena arena;    /* of specs */
 };
 
 struct player *player_new(const struct engine_resources *capacity, size_t events_max);

@@ -130,7 +130,8 @@ class Host:
         for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "data", "ro", "work"):
             os.makedirs(os.path.join(root, name), exist_ok=True)
         shutil.copy("/bin/busybox", root + "/bin/busybox")
-        shutil.copy(program("tests/system/agent/story_probe"), root + "/bin/probe")
+        for name in ("probe", "server"):
+            shutil.copy(program("tests/system/agent/story_" + name), root + "/bin/" + name)
         listed = subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True)
         for applet in listed.stdout.split():
             if applet != "busybox" and not os.path.lexists(f"{root}/bin/{applet}"):

@@ -1,0 +1,1 @@
+unit_test(probe LIBS berth_probe)
