@@ -95,7 +95,7 @@ static int start(struct launcher *launcher, struct err *err)
 static void give_up(struct launcher *launcher)
 {
 	if (launcher->pid)
-		(void)kill(launcher->pid, SIGKILL); /* not collected yet: the number is its own */
+		reaper_kill_child(launcher->pid);
 	fd_close(&launcher->fd);
 }
 
@@ -138,7 +138,7 @@ void launcher_free(struct launcher *launcher)
 	if (launcher->pid) {
 		if (launcher->reaper)
 			reaper_forget(launcher->reaper, launcher->pid, launcher);
-		(void)kill(launcher->pid, SIGKILL);
+		reaper_kill_child(launcher->pid);
 		while (waitpid(launcher->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}

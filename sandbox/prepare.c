@@ -1,3 +1,4 @@
+#include "sandbox/reaper.h"
 #include "sandbox/prepare.h"
 
 #include <errno.h>
@@ -77,7 +78,7 @@ static int set_sysctls(const struct sandboxd *host, const struct workload *workl
 	ready = (struct pollfd){ .fd = ours, .events = POLLIN };
 	if (poll(&ready, 1, PREPARE_TIMEOUT_MS) != 1 ||
 	    recv(ours, &verdict, sizeof(verdict), 0) != sizeof(verdict)) {
-		(void)kill(pid, SIGKILL); /* not collected yet, so that the number is still its */
+		reaper_kill_child(pid);
 		return err_set(err, ERR_INTERNAL, EIO,
 			       "the child that prepares the namespaces did not answer");
 	}

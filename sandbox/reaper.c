@@ -2,6 +2,7 @@
 
 #include <search.h>
 #include <signal.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -117,4 +118,13 @@ void reaper_forget(struct reaper *reaper, pid_t pid, const void *userdata)
 		return;
 	(void)tdelete(watch, &reaper->by_pid, compare);
 	free(watch);
+}
+
+void reaper_kill_child(pid_t pid)
+{
+	cleanup_fd int pidfd = pidfd_open(pid, 0);
+	siginfo_t end = { 0 };
+
+	if (pidfd >= 0 && waitid(P_PIDFD, (id_t)pidfd, &end, WEXITED | WNOHANG | WNOWAIT) == 0)
+		(void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
 }

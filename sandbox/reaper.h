@@ -36,3 +36,7 @@ void reaper_forget(struct reaper *reaper, pid_t pid, const void *userdata);
 
 /* Collect what has ended by now. The loop does it by itself; for tests and for shutting down. */
 void reaper_collect(struct reaper *reaper);
+
+/* SIGKILL to @pid, if it is a child of ours: by its pidfd, so that a number that is not, or no longer, a
+ * child's reaches nobody. */
+void reaper_kill_child(pid_t pid);

@@ -164,7 +164,7 @@ int slow_write_begin(struct slow_writes *writes, const struct slow_write *write,
 			   : watch(child, err);
 	if (r < 0) {
 		if (child->pid > 0)
-			(void)kill(child->pid, SIGKILL); /* not collected: the number is its own */
+			reaper_kill_child(child->pid);
 		child_free(child);
 	}
 	return r;

@@ -101,6 +101,22 @@ static void an_orphan_below_us_is_told_too(void **state)
 	sd_event_unref(event);
 }
 
+static void only_a_child_is_killed_by_its_number(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		for (;;)
+			(void)pause();
+	}
+	reaper_kill_child(getpid()); /* alive, and nobody's child of ours */
+	reaper_kill_child(pid);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	reaper_kill_child(pid); /* collected: whoever has it now */
+}
+
 static void what_is_forgotten_is_not_told(void **state)
 {
 	sd_event *event = NULL;
@@ -128,6 +144,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_end_is_told_once_and_exactly),
 		cmocka_unit_test(an_orphan_below_us_is_told_too),
+		cmocka_unit_test(only_a_child_is_killed_by_its_number),
 		cmocka_unit_test(what_is_forgotten_is_not_told),
 	};
 
