@@ -401,7 +401,8 @@ int database_load(struct database *database, const struct store_visitor *visitor
 	for (size_t i = 0; i < ARRAY_SIZE(tables) && reading.r >= 0; i++) {
 		int code = read_table(database, i, &reading);
 
-		if (code != SQLITE_OK && !database_is_damage(code))
+		/* SQLITE_ERROR: it lacks a column, or what should be its name is damaged. */
+		if (code != SQLITE_OK && code != SQLITE_ERROR && !database_is_damage(code))
 			return database_failed(err, code, sqlite3_system_errno(database->handle),
 					       "cannot read the agent's store");
 		reading.damaged += code != SQLITE_OK;
@@ -431,6 +432,13 @@ int database_prepare(struct database *database)
 	for (size_t i = 0; i < STATEMENTS && code == SQLITE_OK; i++)
 		code = sqlite3_prepare_v3(database->handle, statements[i], -1,
 					  SQLITE_PREPARE_PERSISTENT, &database->prepared[i], NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(tables) && code == SQLITE_OK; i++) {
+		sqlite3_stmt *question = NULL;
+
+		code = sqlite3_prepare_v2(database->handle, tables[i].question, -1, &question,
+					  NULL);
+		(void)sqlite3_finalize(question);
+	}
 	(void)sqlite3_wal_hook(database->handle, on_written, database);
 	return code;
 }

@@ -10,6 +10,7 @@
 #include "proto/cleanup.h"
 
 #define FILE_NAME     "reserve"
+#define PROBE_NAME    "probe"
 #define RESERVE_BYTES (1 << 20)
 
 static int path_of(const char *directory, char path[static PATH_MAX])
@@ -35,6 +36,21 @@ int reserve_take(const char *directory)
 	if (r != 0)
 		(void)unlink(path); /* a part of it helps nobody */
 	return -r;
+}
+
+bool reserve_disk_is_full(const char *directory)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/" PROBE_NAME, directory) >= PATH_MAX)
+		return false;
+	fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == ENOSPC || errno == EDQUOT;
+	(void)close(fd);
+	(void)unlink(path);
+	return false;
 }
 
 bool reserve_give_up(const char *directory)

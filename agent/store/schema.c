@@ -125,6 +125,8 @@ static int open_checked(const char *path, struct database **database, struct sch
 		code = read_number(*database, "PRAGMA user_version", &found->version);
 	if (code == SQLITE_OK)
 		code = read_number(*database, "PRAGMA application_id", &mark);
+	if (code == SQLITE_OK && found->version < 0)
+		code = SQLITE_CORRUPT;
 	found->later = code == SQLITE_OK && !is_readable(found->version, mark);
 	if (code != SQLITE_OK || found->later)
 		return code;

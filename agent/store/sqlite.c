@@ -126,7 +126,14 @@ static enum outcome write_batch(struct durable *durable, bool full, struct write
 /* After the answers, so that nobody waits for it. */
 static enum outcome tidy(struct durable *durable, enum outcome outcome, struct err *err)
 {
-	if (outcome == FAILED || database_tidy(durable->database, err) == 0)
+	int r;
+
+	if (outcome == FAILED)
+		return outcome;
+	/* On a full disk the journal is not to grow into what the reserve has left. */
+	r = outcome == FULL ? database_checkpoint(durable->database, err)
+			    : database_tidy(durable->database, err);
+	if (r == 0)
 		return outcome;
 	if (!is_full(err))
 		return FAILED;
@@ -146,7 +153,8 @@ static int open_database(struct durable *durable, struct database_found *found, 
 	int r = database_open(durable->directory, durable->distrust, &durable->database, found,
 			      err);
 
-	if (r < 0 && is_full(err) && reserve_give_up(durable->directory))
+	if (r < 0 && (is_full(err) || reserve_disk_is_full(durable->directory)) &&
+	    reserve_give_up(durable->directory))
 		r = database_open(durable->directory, durable->distrust, &durable->database, found,
 				  err);
 	if (r == 0)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "agent/store/database_private.h"
+#include "agent/store/journal.h"
 #include "proto/failpoint.h"
 
 #define FILE_NAME   "agent.db"
@@ -290,15 +291,22 @@ static int renew(const char *directory, const char *path, struct database **data
 static int open_path(const char *directory, const char *path, bool distrust,
 		     struct database **ret_database, struct database_found *found, struct err *err)
 {
+	struct salvage nothing = { .writes = STAILQ_HEAD_INITIALIZER(nothing.writes) };
 	cleanup(database_close_p) struct database *database = NULL;
 	struct schema_found schema;
+	char journal[PATH_MAX];
 	struct stat st;
-	bool was_there = stat(path, &st) == 0;
 	int code;
 	int r = 0;
 
-	/* Empty is not new: what was in it is gone. */
-	if (was_there && st.st_size == 0)
+	if (stat(path, &st) < 0) {
+		if (errno != ENOENT)
+			return failed(err, "look at", path);
+		/* Complete before it has its name: an empty file is one that lost what it had. */
+		found->fresh = true;
+		return replace(directory, path, &nothing, ret_database, err);
+	}
+	if (st.st_size == 0 || journal_is_damaged(with(path, "-wal", journal)))
 		return begin_anew(directory, path, ret_database, found, err);
 	code = schema_open(path, &database, &schema);
 	if (database_is_damage(code))
@@ -310,11 +318,10 @@ static int open_path(const char *directory, const char *path, bool distrust,
 			err, ERR_UNSUPPORTED, EPROTO,
 			"it is of a later release (version %d), which says that this one cannot use it: it is left as it is",
 			schema.version);
-	if (distrust && was_there)
+	if (distrust)
 		r = renew(directory, path, &database, found, err);
 	if (r < 0)
 		return r;
-	found->fresh = !was_there;
 	*ret_database = take_ptr(&database);
 	return 0;
 }

@@ -263,6 +263,25 @@ static void compare_workload(struct workload *workload,
 		workload->created = false;
 }
 
+/* Where it stood is lost with a part of the store: what runs shows how far it had come. */
+static void take_life_from(struct workload *workload,
+			   const Berth__Sandbox__V1__KnownWorkload *known)
+{
+	uint32_t attempt = 0;
+
+	for (size_t i = 0; i < known->n_containers; i++)
+		if (known->containers[i]->attempt > attempt)
+			attempt = known->containers[i]->attempt;
+	workload->lifeless = false;
+	workload->created = true;
+	if (attempt == 0)
+		return;
+	workload->attempt = attempt;
+	workload->restarts = attempt - 1;
+	workload_set_state(workload, STATE(STARTING), REASON(ACCEPTED),
+			   "found again after the agent's store was damaged");
+}
+
 static void compare_page(struct engine *engine,
 			 const Berth__Sandbox__V1__InventoryResult *inventory)
 {
@@ -270,6 +289,8 @@ static void compare_page(struct engine *engine,
 		const Berth__Sandbox__V1__KnownWorkload *known = inventory->workloads[i];
 		struct workload *workload = engine_lookup(engine, known->workload);
 
+		if (workload && workload->instance == known->instance && workload->lifeless)
+			take_life_from(workload, known);
 		if (!workload || workload->instance != known->instance || !workload->created) {
 			add_stray(engine, known);
 			continue;

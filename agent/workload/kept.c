@@ -318,6 +318,7 @@ static int load_intent(void *userdata, const struct store_intent *intent)
 	workload->intent_answered = true;
 	workload->life_answered = true;
 	/* Until its life says otherwise. */
+	workload->lifeless = true;
 	workload->state = STATE(PENDING);
 	workload->reason = REASON(ACCEPTED);
 	r = engine_add_workload(engine, workload, &err);
@@ -494,6 +495,7 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 	bool rebooted = strcmp(life->boot_id, workload->engine->host.boot_id) != 0;
 
 	FAILPOINT("berthd.recovery.life");
+	workload->lifeless = false;
 	load_state(workload, life);
 	for (size_t i = 0;
 	     i < workload->n_containers && i < life->n_containers && i < life->status->n_containers;

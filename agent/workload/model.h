@@ -151,6 +151,7 @@ struct workload {
 	bool durable;         /* the intent is */
 	bool refused;         /* the intent could not be kept: nothing of it is to stay */
 	bool is_replacement;  /* it took an earlier life's place */
+	bool lifeless;        /* loaded, but where it stood is lost: berth-sandboxd may know */
 	bool intent_answered; /* the last one is durable, or cannot be */
 	/* The last life that was put, and whether it was answered. */
 	uint8_t *kept;

@@ -10,7 +10,6 @@ unit_test(engine_refused LIBS berth_engine SOURCES sandbox_player.c played_store
 unit_test(golden LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 target_compile_definitions(test_golden PRIVATE
 	GOLDEN_STORES="${CMAKE_CURRENT_SOURCE_DIR}/stores")
-unit_test(store LIBS berth_store PkgConfig::SQLITE3)
 unit_test(engine_policy LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(engine_probes LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 

@@ -506,6 +506,50 @@ static void a_successor_takes_over_in_the_next_process(void **state)
 	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
 }
 
+static void forget_life(struct played_store *store, const char *id)
+{
+	struct played_write *life = played_store_find(store, 'l', id);
+
+	assert_non_null(life);
+	free(life->bytes);
+	store->n_kept--;
+	memmove(life, life + 1, (size_t)(store->kept + store->n_kept - life) * sizeof(*life));
+}
+
+/* A damaged page took where it stood; what runs shows it. */
+static void a_workload_whose_life_is_lost_runs_on(void **state)
+{
+	struct player *player = *state;
+
+	player_run(player, player_spec(player, "web"), 3);
+	forget_life(&player->store, "web");
+	knows_nothing(player);
+	knows(player, "web", "main", 1, PAGE_RUNNING);
+	player_restart(player);
+	player_connect(player);
+	assert_int_equal(player_state(player, "web"), STATE(STARTING));
+	player_started(player, "web", "main");
+	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
+	assert_int_equal(engine_workload_restarts(engine_find(player->engine, "web")), 0);
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL), 0);
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_LAUNCH), 1);
+}
+
+static void a_lost_life_that_ended_meanwhile_is_on_record(void **state)
+{
+	struct player *player = *state;
+
+	player_run(player, player_spec(player, "web"), 3);
+	forget_life(&player->store, "web");
+	knows_nothing(player);
+	knows_exit(player, "web", "main", 1, CLD_EXITED, 7);
+	player_restart(player);
+	player_connect(player);
+	assert_int_equal(player_state(player, "web"), STATE(EXITED));
+	assert_int_equal(main_of(player, "web")->last_exit->message->code, 7);
+	assert_int_equal(played_store_exits(&player->store, "web"), 1);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -527,6 +571,8 @@ int main(void)
 		T(a_store_that_fails_refuses_launches_and_lets_the_rest_go_on),
 		T(what_a_lost_store_does_not_know_runs_on_until_it_is_named),
 		T(a_successor_takes_over_in_the_next_process),
+		T(a_workload_whose_life_is_lost_runs_on),
+		T(a_lost_life_that_ended_meanwhile_is_on_record),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
