@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
-#include "sandbox/path.h"
 #include "sandbox/rootfs.h"
+
+/* Where rootfs_enter() attaches what proc_mask_prepare() made. */
+#define COVER_FILE "/proc/file"
+#define COVER_DIR  "/proc/dir"
 
 #define LOCKED_DOWN (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)
 
@@ -78,59 +81,74 @@ int proc_mask_new_sys(struct err *err)
 	return fd < 0 ? err_prefix(err, fd, "/sys") : fd;
 }
 
-/* The place to cover below @dir_fd, whose own mount it must be on. -ENOENT where this kernel has none. */
-static int open_target(int dir_fd, const char *path)
+/*
+ * What is hidden lies in file systems of the kernel that were made for this container, below the working
+ * directory: nobody else has them, and no image decides where a name in them leads. So mount(2) may look them up,
+ * which is one call where a detached mount for each is five, with a mount namespace of its own to hold it.
+ */
+static bool is_missing(const char *path)
 {
-	return path_open(dir_fd, path, PATH_BENEATH | PATH_NO_XDEV, O_PATH | O_NOFOLLOW, 0);
+	return faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+	       (errno == ENOENT || errno == ENOTDIR);
 }
 
-static int cover(int mask_fd, const char *with, int dir_fd, const char *path, struct err *err)
+static int cover(const char *with, const char *path, struct err *err)
 {
-	cleanup_fd int target_fd = open_target(dir_fd, path);
-	cleanup_fd int cover_fd = -1;
+	int errnum;
 
-	if (target_fd == -ENOENT || target_fd == -ENOTDIR)
+	if (mount(with, path, NULL, MS_BIND, NULL) == 0)
 		return 0;
-	if (target_fd < 0)
-		return err_set(err, ERR_INTERNAL, -target_fd, "cannot hide %s: %m", path);
-	cover_fd = open_tree(mask_fd, with, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (cover_fd < 0)
-		return err_set(err, ERR_INTERNAL, errno, "cannot hide %s: %m", path);
-	return rootfs_attach(cover_fd, target_fd, path, err);
+	errnum = errno;
+	return is_missing(path) ? 0
+				: err_set(err, ERR_INTERNAL, errnum, "cannot hide %s: %m", path);
 }
 
-static int make_read_only(int proc_fd, const char *path, struct err *err)
+static int make_read_only(const char *path, struct err *err)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | LOCKED_DOWN };
-	cleanup_fd int target_fd = open_target(proc_fd, path);
-	cleanup_fd int clone_fd = -1;
+	int errnum;
 
-	if (target_fd == -ENOENT)
+	if (mount(path, path, NULL, MS_BIND, NULL) == 0 &&
+	    mount_setattr(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &attr, sizeof(attr)) == 0)
 		return 0;
-	if (target_fd < 0)
-		return err_set(err, ERR_INTERNAL, -target_fd, "/proc/%s: %m", path);
-	clone_fd = open_tree(target_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	if (clone_fd < 0 || mount_setattr(clone_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return err_set(err, ERR_INTERNAL, errno, "/proc/%s: cannot make it read-only: %m",
-			       path);
-	return rootfs_attach(clone_fd, target_fd, path, err);
+	errnum = errno;
+	return is_missing(path) ? 0
+				: err_set(err, ERR_INTERNAL, errnum,
+					  "/proc/%s: cannot make it read-only: %m", path);
 }
 
-static int hide_in_proc(int mask_fd, int proc_fd, struct err *err)
+/* That the covers are where rootfs_enter() attached them: what is missing must be what is to be hidden. */
+static int check_covers(int mask_fd, struct err *err)
 {
-	int r = 0;
+	struct stat mask, file, dir;
+
+	if (fstat(mask_fd, &mask) < 0 || stat(COVER_FILE, &file) < 0 || stat(COVER_DIR, &dir) < 0)
+		return err_set(err, ERR_INTERNAL, errno, "masks: they are not there: %m");
+	if (file.st_dev != mask.st_dev || dir.st_dev != mask.st_dev)
+		return err_set(err, ERR_INTERNAL, EXDEV, "masks: something else is there");
+	return 0;
+}
+
+static int enter(int fd, struct err *err)
+{
+	return fchdir(fd) < 0 ? err_set(err, ERR_INTERNAL, errno, "masks: %m") : 0;
+}
+
+static int hide_in_proc(int proc_fd, struct err *err)
+{
+	int r = enter(proc_fd, err);
 
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(proc_read_only); i++)
-		r = make_read_only(proc_fd, proc_read_only[i], err);
+		r = make_read_only(proc_read_only[i], err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(proc_files); i++)
-		r = cover(mask_fd, "file", proc_fd, proc_files[i], err);
+		r = cover(COVER_FILE, proc_files[i], err);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(proc_directories); i++)
-		r = cover(mask_fd, "dir", proc_fd, proc_directories[i], err);
+		r = cover(COVER_DIR, proc_directories[i], err);
 	return r;
 }
 
 /* How hot each processor ran tells of the others on it. */
-static int hide_thermal(int mask_fd, int sys_fd, int cpus, struct err *err)
+static int hide_thermal(int cpus, struct err *err)
 {
 	int r = 0;
 
@@ -139,20 +157,22 @@ static int hide_thermal(int mask_fd, int sys_fd, int cpus, struct err *err)
 
 		(void)snprintf(path, sizeof(path), "devices/system/cpu/cpu%d/thermal_throttle",
 			       cpu);
-		r = cover(mask_fd, "dir", sys_fd, path, err);
+		r = cover(COVER_DIR, path, err);
 	}
 	return r;
 }
 
 int proc_mask_apply(int mask_fd, int proc_fd, int sys_fd, bool strict, int cpus, struct err *err)
 {
-	int r = 0;
+	int r = check_covers(mask_fd, err);
 
-	if (!strict)
-		r = hide_in_proc(mask_fd, proc_fd, err);
-	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(sys_directories); i++)
-		r = cover(mask_fd, "dir", sys_fd, sys_directories[i], err);
+	if (r >= 0 && !strict)
+		r = hide_in_proc(proc_fd, err);
 	if (r >= 0)
-		r = hide_thermal(mask_fd, sys_fd, cpus, err);
+		r = enter(sys_fd, err);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(sys_directories); i++)
+		r = cover(COVER_DIR, sys_directories[i], err);
+	if (r >= 0)
+		r = hide_thermal(cpus, err);
 	return r;
 }

@@ -21,5 +21,6 @@ int proc_mask_new_proc(bool strict, struct err *err);
 /* As root of the host, in the workload's network namespace. */
 int proc_mask_new_sys(struct err *err);
 
-/* In the container's mount namespace, where all three are attached. @cpus: how many the host has. */
+/* In the container's mount namespace, where all three are attached, the masks by rootfs_enter(). Changes the working
+ * directory. @cpus: how many the host has. */
 int proc_mask_apply(int mask_fd, int proc_fd, int sys_fd, bool strict, int cpus, struct err *err);

@@ -380,8 +380,10 @@ static int find_dirs(struct taskgroup *group, struct err *err)
 	int r = find_dir(group, mount, mount == main);
 
 	if (r >= 0 && identity != mount) {
+		int found = find_dir(group, identity, false);
+
 		mount = identity;
-		r = find_dir(group, mount, false) ?: r;
+		r = found ? found : r;
 	}
 	for (size_t i = 0; r == 0 && i < hierarchy->mount_count; i++) {
 		mount = (int)i;

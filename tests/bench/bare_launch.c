@@ -244,31 +244,22 @@ static void attach(int mount_fd, int dir_fd, const char *path)
 	MUST(move_mount(mount_fd, "", dir_fd, path, MOVE_MOUNT_F_EMPTY_PATH));
 }
 
-static void cover(int mask_fd, const char *with, int dir_fd, const char *path)
+static void cover(const char *with, const char *path)
 {
-	int fd;
-
-	if (faccessat(dir_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		return;
-	fd = (int)MUST(open_tree(mask_fd, with, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-	attach(fd, dir_fd, path);
-	(void)close(fd);
+	if (mount(with, path, NULL, MS_BIND, NULL) < 0 && errno != ENOENT)
+		MUST(-1);
 }
 
-static void make_read_only(int dir_fd, const char *path)
+static void make_read_only(const char *path)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | SAFE };
-	int fd;
 
-	if (faccessat(dir_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+	if (mount(path, path, NULL, MS_BIND, NULL) < 0 && errno == ENOENT)
 		return;
-	fd = (int)MUST(open_tree(dir_fd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-	MUST(mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)));
-	attach(fd, dir_fd, path);
-	(void)close(fd);
+	MUST(mount_setattr(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, &attr, sizeof(attr)));
 }
 
-static void hide(int mask_fd, int proc_fd, int sys_fd)
+static void hide(int proc_fd, int sys_fd)
 {
 	static const char *const read_only[] = { "bus", "fs", "irq", "sys", "sysrq-trigger" };
 	static const char *const files[] = {
@@ -282,14 +273,16 @@ static void hide(int mask_fd, int proc_fd, int sys_fd)
 						       "class/powercap", "kernel/debug",
 						       "kernel/tracing", "kernel/security" };
 
+	MUST(fchdir(proc_fd));
 	for (size_t i = 0; i < ARRAY_SIZE(read_only); i++)
-		make_read_only(proc_fd, read_only[i]);
+		make_read_only(read_only[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-		cover(mask_fd, "file", proc_fd, files[i]);
+		cover("/proc/file", files[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(directories); i++)
-		cover(mask_fd, "dir", proc_fd, directories[i]);
+		cover("/proc/dir", directories[i]);
+	MUST(fchdir(sys_fd));
 	for (size_t i = 0; i < ARRAY_SIZE(sys_directories); i++)
-		cover(mask_fd, "dir", sys_fd, sys_directories[i]);
+		cover("/proc/dir", sys_directories[i]);
 }
 
 /* ---- the process ---- */
@@ -328,7 +321,7 @@ static void enter(const struct launch_fds *fds)
 	attach(new_mount("tmpfs", shm, SAFE), fds->dev, "shm");
 	attach(new_mount("mqueue", NULL, SAFE), fds->dev, "mqueue");
 	attach(fds->volume, fds->root, "data");
-	hide(fds->mask, proc_fd, sys_fd);
+	hide(proc_fd, sys_fd);
 	MUST(fchdir(fds->root));
 	MUST(syscall(SYS_pivot_root, ".", "."));
 	MUST(umount2(".", MNT_DETACH));
