@@ -51,4 +51,7 @@ struct sandboxd {
 	gid_t agent_gid; /* of berthd, which reads the log files */
 	char boot_id[40];
 	bool stopping;
+	/* Why nothing new is begun, "" if it is: the monitors' program, or berthd, is of another release. */
+	char monitor_mismatch[sizeof(((struct err *)0)->text)];
+	char agent_mismatch[256];
 };
