@@ -9,6 +9,7 @@ from faulty_host import FaultyHost  # noqa: E402
 from story import run_stories  # noqa: E402
 
 import killed  # noqa: E402
+import narrow  # noqa: E402, F401
 
 killed.add_stories()
 
