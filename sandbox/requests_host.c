@@ -71,6 +71,22 @@ static int add_warnings(struct arena *arena, Berth__Sandbox__V1__HelloResult *re
 	return r;
 }
 
+/* After a reboot, a crash inside a request, or somebody's hand: the operator should know that there was
+ * something, and how much. */
+static int add_orphans(const struct sandboxd *host, struct arena *arena,
+		       Berth__Sandbox__V1__HelloResult *result)
+{
+	if (!host->orphans.groups && !host->orphans.directories && !host->orphans.descriptors)
+		return 0;
+	return arena_append(
+		arena, &result->warnings, &result->n_warnings,
+		arena_printf(
+			arena,
+			"berth-sandboxd found and removed at its start what was of no workload: %zu control groups with their processes, %zu run directories, %zu kept descriptors",
+			host->orphans.groups, host->orphans.directories,
+			host->orphans.descriptors));
+}
+
 static void fill_policy(const struct policy *policy, Berth__Sandbox__V1__HelloResult *result)
 {
 	result->log_dir = policy->log_directory;
@@ -158,7 +174,9 @@ static int fill_hello(const struct sandboxd *host, struct arena *arena,
 	if (add_directories(&host->policy, arena, result) < 0 ||
 	    add_features(host->hierarchy, arena, result) < 0)
 		return -ENOMEM;
-	return add_warnings(arena, result);
+	if (add_warnings(arena, result) < 0)
+		return -ENOMEM;
+	return add_orphans(host, arena, result);
 }
 
 void requests_tell_policy(struct sandboxd *host)

@@ -289,6 +289,7 @@ static int recover(const struct startup_options *options, struct sandboxd *host,
 
 	recovery_run(host);
 	n = descriptor_store_discard();
+	host->orphans.descriptors = n;
 	if (n > 0)
 		log_event(LOG_NOTICE, NULL,
 			  "%zu descriptors that systemd kept are of nothing that is here", n);

@@ -502,6 +502,9 @@ class Deaths(Mortal):
         self.client = self.daemon.connect()
         self.assertEqual([w.workload for w in self.client.ask("inventory").inventory.workloads], ["w-2"])
         self.assertEqual(self.client.wait_fact("started").pid, kept)
+        orphans = [warning for warning in self.client.hello.warnings if "of no workload" in warning]
+        self.assertEqual(len(orphans), 1)
+        self.assertRegex(orphans[0], r": [1-9]\d* control groups with their processes, 0 run directories")
         left = [d for d in self.daemon.cgroups() if "/w-1." in d or "/w-3." in d]
         self.assertEqual(left, [])
         self.wait_monitors(1)  # the lost one's has nobody to tell
