@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
@@ -47,6 +49,17 @@ static int add_source(struct call *call, size_t index,
 	return 0;
 }
 
+/* With the umask of a service nobody but root could open a file in it. Its group may look, no more: the files
+ * in it stay root's. */
+static int open_group(const struct sandboxd *host)
+{
+	int fd = hierarchy_open_workloads(host->hierarchy);
+
+	if (fd >= 0 && (fchown(fd, (uid_t)-1, host->agent_gid) < 0 || fchmod(fd, 0750) < 0))
+		fd_close(&fd);
+	return fd;
+}
+
 /*
  * Safe: which files these are is the daemon's choice. The descriptors tell averages and nothing else; a
  * trigger costs the kernel one reading in a tenth of its window, which is bounded from below, and ends
@@ -74,7 +87,7 @@ int call_watch_pressure(struct call *call, struct err *err)
 	if (n == 0)
 		return err_set(err, ERR_UNSUPPORTED, -r,
 			       "the kernel does not tell of stalls: %m (PSI: boot with psi=1)");
-	fds[n] = hierarchy_open_workloads(call->host->hierarchy);
+	fds[n] = open_group(call->host);
 	result.has_group = fds[n] >= 0;
 	n += result.has_group;
 	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_WATCH_PRESSURE;

@@ -209,20 +209,15 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 	return 0;
 }
 
-/* Over loopback it is mostly connected at once, or refused at once. The loop tells either; only a request
- * leaves now, so that there is but the answer to wait for. */
+/* Over loopback it is mostly connected at once, or refused at once: the loop tells either. */
 static int begin_connect(struct probe_try *try, struct err *err)
 {
-	uint32_t events = EPOLLOUT;
-	int r = connect(try->fd, (const struct sockaddr *)&try->address, try->address_bytes);
+	int r;
 
-	if (r < 0 && errno != EINPROGRESS && errno != ECONNREFUSED && errno != ECONNRESET)
+	if (connect(try->fd, (const struct sockaddr *)&try->address, try->address_bytes) < 0 &&
+	    errno != EINPROGRESS && errno != ECONNREFUSED && errno != ECONNRESET)
 		return err_set(err, ERR_INTERNAL, errno, "cannot connect: %m");
-	if (r == 0 && try->http && !is_with_itself(try) && probe_http_send(try) > 0) {
-		try->connected = true;
-		events = EPOLLIN;
-	}
-	r = sd_event_add_io(try->prober->event, &try->io, try->fd, events, on_io, try);
+	r = sd_event_add_io(try->prober->event, &try->io, try->fd, EPOLLOUT, on_io, try);
 	return r < 0 ? err_set(err, ERR_INTERNAL, -r, "cannot watch a socket: %m") : 0;
 }
 

@@ -169,7 +169,9 @@ class Host:
     def _start(self, name, argv):
         self.logs[name] = os.path.join(self.place, name + ".log")
         with open(self.logs[name], "ab") as log:
-            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            # UMask= as in the units.
+            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                    umask=0o027 if name == "sandboxd" else 0o077)
 
     def start_sandboxd(self):
         self.sandboxd = self._start("sandboxd", [
