@@ -20,11 +20,11 @@
 #include <stdint.h>
 
 #include "proto/cleanup.h"
+#include "proto/filter_rules.h"
 #include "sandbox/denial.h"
 
 struct err;
 
-#define FILTER_JSON_MAX         (64u << 10)
 #define FILTER_INSTRUCTIONS_MAX 4096 /* BPF_MAXINSNS: the kernel's */
 
 enum filter_source {

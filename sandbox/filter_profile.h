@@ -1,56 +1,14 @@
 /*
- * A profile between its source (the built-in table, a JSON document) and its program: a default
- * verdict and rules by system call. Internal to the filter: callers use sandbox/filter.h.
+ * From the rules of a profile (proto/filter_rules.h) to its program. Internal to the filter: callers use
+ * sandbox/filter.h.
  */
 #pragma once
 
-#include <seccomp.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/filter_rules.h"
 #include "sandbox/filter.h"
-
-#define FILTER_RULES_MAX 4096
-
-enum filter_verdict {
-	FILTER_ALLOW,
-	FILTER_LOG,         /* allowed, and said so in the kernel's log */
-	FILTER_NOTIFY,      /* refused with errnum by the monitor, which counts it */
-	FILTER_ERRNO,       /* refused with errnum by the kernel, silently */
-	FILTER_TRAP,        /* SIGSYS */
-	FILTER_KILL_THREAD, /* SCMP_ACT_KILL of the JSON profiles */
-	FILTER_KILL,        /* the process */
-};
-
-struct filter_rule {
-	uint32_t nr;
-	enum filter_verdict verdict;
-	uint16_t errnum; /* of NOTIFY and ERRNO */
-	uint16_t arg_count;
-	struct scmp_arg_cmp args[6]; /* all must hold, each of another argument */
-};
-
-struct filter_profile {
-	enum filter_verdict default_verdict;
-	uint16_t default_errnum;
-	bool ordered; /* the first rule that fits decides; the program is checked by that */
-	uint32_t unknown_names;
-	size_t count;
-	size_t room;
-	struct filter_rule *rules;
-	char note[200];
-};
-
-void filter_profile_free(struct filter_profile *profile);
-DEFINE_CLEANUP(struct filter_profile *, filter_profile_free)
-
-struct filter_profile *filter_profile_new(enum filter_verdict default_verdict,
-					  uint16_t default_errnum);
-
-/* Append a copy of @rule. ERR_INVALID beyond FILTER_RULES_MAX. */
-int filter_profile_add(struct filter_profile *profile, const struct filter_rule *rule,
-		       struct err *err);
 
 /* The verdict of the first rule that fits the call, or the default's. */
 struct filter_rule filter_profile_judge(const struct filter_profile *profile,

@@ -81,6 +81,39 @@ void gate_warn(struct gate *gate, const struct err *err)
 	warning->text[length] = '\0';
 }
 
+static bool change_table(struct gate *gate, uint32_t from, uint32_t to)
+{
+	return __atomic_compare_exchange_n(&gate->page->table, &from, to, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
+}
+
+void gate_take_table(struct gate *gate)
+{
+	while (!change_table(gate, GATE_TABLE_FREE, GATE_TABLE_PROCESS)) {
+		(void)change_table(gate, GATE_TABLE_MONITOR, GATE_TABLE_AWAITED);
+		(void)syscall(SYS_futex, &gate->page->table, FUTEX_WAIT, GATE_TABLE_AWAITED, NULL,
+			      NULL, 0);
+	}
+}
+
+void gate_give_table(struct gate *gate)
+{
+	__atomic_store_n(&gate->page->table, GATE_TABLE_FREE, __ATOMIC_RELEASE);
+}
+
+void gate_free_table(struct gate *gate)
+{
+	uint32_t was = __atomic_exchange_n(&gate->page->table, GATE_TABLE_FREE, __ATOMIC_ACQ_REL);
+
+	if (was == GATE_TABLE_AWAITED)
+		(void)syscall(SYS_futex, &gate->page->table, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+bool gate_try_table(struct gate *gate)
+{
+	return change_table(gate, GATE_TABLE_FREE, GATE_TABLE_MONITOR);
+}
+
 /*
  * A robust list of one: the kernel walks it when the address space is released (mm_release() in
  * kernel/fork.c), finds our thread id in the word, sets FUTEX_OWNER_DIED there and wakes one waiter if

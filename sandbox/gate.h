@@ -29,8 +29,18 @@ enum gate_phase {
 	GATE_FAILED = 3,  /* err and step say what */
 };
 
-/* Shared by both, zeroed at first. One writer for each field. */
+/* Who of the two may make descriptors, from when it matters on: the filter's listener is made when the
+ * workload's RLIMIT_NOFILE holds already, so that one low number is freed for it, and nobody else may have it. */
+enum gate_table {
+	GATE_TABLE_MONITOR = 0,
+	GATE_TABLE_AWAITED = 1, /* the monitor's, and the process waits for it */
+	GATE_TABLE_FREE = 2,
+	GATE_TABLE_PROCESS = 3,
+};
+
+/* Shared by both, zeroed at first. One writer for each field but @table. */
 struct gate_page {
+	uint32_t table; /* enum gate_table, a futex */
 	/* the first process's */
 	uint32_t phase; /* enum gate_phase */
 	uint32_t owner; /* the robust futex; node must stay beside it */
@@ -60,10 +70,16 @@ void gate_done(struct gate *gate);
 void gate_tell(struct gate *gate, enum gate_phase phase);
 int gate_wait(struct gate *gate); /* until gate_let_pass(); 0 or a negative errno */
 void gate_warn(struct gate *gate, const struct err *err);
+/* Before low numbers become scarce: wait until the monitor has made what it needs, and have the table to
+ * ourselves. Giving it back is no system call. */
+void gate_take_table(struct gate *gate);
+void gate_give_table(struct gate *gate);
 /* From here on the end of this address space wakes gate_wait_exec(). */
 int gate_watch_exec(struct gate *gate);
 
-/* In the monitor. */
+/* In the monitor, which has the table at first. */
+void gate_free_table(struct gate *gate);
+bool gate_try_table(struct gate *gate); /* false: the process has it, and needs it */
 void gate_let_pass(struct gate *gate);
 enum gate_phase gate_phase(const struct gate *gate);
 /* Wait for what gate_watch_exec() promises, at most @timeout_ms: 0, or -ETIME. */

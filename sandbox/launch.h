@@ -145,6 +145,12 @@ int launch_monitor(const struct launch_spec *spec, int control_fd);
 int launch_open_monitor_program(const char *path, struct err *err);
 
 /*
+ * Whether @program_fd is the monitors' program of this build, by MONITOR_MARK in it: 0, or ERR_PRECONDITION
+ * with the sentence for whoever wants to launch.
+ */
+int launch_check_monitor_program(int program_fd, const char *path, struct err *err);
+
+/*
  * To be called first of all by the daemon's main(): execute the running program again, from a read-only mount
  * that exists nowhere else, so that no container that meets it as /proc/PID/exe (CVE-2019-5736) can
  * write to its file. Returns 0 in a program that was executed so already; otherwise does not return,

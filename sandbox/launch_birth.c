@@ -365,7 +365,7 @@ static int cancelled(struct err *err, const char *why)
 }
 
 /* What the daemon says before the program runs. A daemon that is gone has opened the gate, or has not. */
-static int hear_daemon(struct birth *birth, struct err *err)
+static int take_message(struct birth *birth, struct err *err)
 {
 	struct monitor_message message;
 	int fds[MONITOR_FDS_MAX];
@@ -390,6 +390,18 @@ static int hear_daemon(struct birth *birth, struct err *err)
 		gate_let_pass(&birth->gate);
 	}
 	return 0;
+}
+
+/* Returns 1 when it is not the time: descriptors may come with what it says. */
+static int hear_daemon(struct birth *birth, struct err *err)
+{
+	int r;
+
+	if (!gate_try_table(&birth->gate))
+		return 1;
+	r = take_message(birth, err);
+	gate_free_table(&birth->gate);
+	return r;
 }
 
 static void take_process_steps(struct birth *birth)
@@ -485,13 +497,15 @@ static int hear_process(struct birth *birth, bool *ready, struct err *err)
 int birth_wait(struct birth *birth, struct err *err)
 {
 	bool ready = false;
+	bool loading = false;
 	int r = 0;
 
+	gate_free_table(&birth->gate); /* all is made that we need */
 	while (r == 0) {
 		struct pollfd fds[] = {
 			{ .fd = birth->gate.up_fd, .events = POLLIN },
 			{ .fd = birth->setup.child_pidfd, .events = POLLIN },
-			{ .fd = birth->setup.control_fd, .events = POLLIN },
+			{ .fd = loading ? -1 : birth->setup.control_fd, .events = POLLIN },
 		};
 
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
@@ -500,8 +514,12 @@ int birth_wait(struct birth *birth, struct err *err)
 			r = hear_process(birth, &ready, err);
 		else if (fds[1].revents)
 			r = process_died(birth, err);
-		if (r == 0 && fds[2].revents)
+		if (r == 0 && fds[2].revents) {
 			r = hear_daemon(birth, err);
+			loading = r > 0; /* it says so in a moment */
+			if (loading)
+				r = 0;
+		}
 	}
 	if (r < 0)
 		return r;

@@ -243,6 +243,7 @@ int process_exec(struct process *process, struct err *err)
 	r = program_find(process->argv[0], process->env, path, sizeof(path), err);
 	if (r < 0)
 		return r;
+	gate_take_table(process->gate); /* should the monitor die now, we do too */
 	if (prctl(PR_SET_PDEATHSIG, 0) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot part from the monitor: %m");
 	r = close_on_exec(err);
@@ -260,6 +261,7 @@ int process_exec(struct process *process, struct err *err)
 	if (r < 0)
 		return r;
 	__atomic_store_n(&page->listener_fd, listener_fd, __ATOMIC_RELEASE);
+	gate_give_table(process->gate);
 	(void)execve(path, (char *const *)process->argv, (char *const *)process->env);
 	r = errno;
 	(void)program_exec_failed(path, r, &page->err);

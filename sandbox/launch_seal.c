@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -12,6 +13,7 @@
 #include "proto/cleanup.h"
 #include "sandbox/launch.h"
 #include "sandbox/launch_process.h"
+#include "sandbox/monitor/setup.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10u /* Linux 6.3; needed where vm.memfd_noexec is set, unknown before */
@@ -79,6 +81,42 @@ int launch_open_monitor_program(const char *path, struct err *err)
 		return err_set(err, ERR_INTERNAL, -r, "cannot copy the monitor's program %s: %m",
 			       path);
 	return take_fd(&fd);
+}
+
+/* What follows the prefix, to the full stop; "" where it is no program of ours. */
+static void read_mark(const char *program, size_t size, char *mark, size_t mark_size)
+{
+	static const char prefix[] = MONITOR_MARK_PREFIX;
+	const char *found = memmem(program, size, prefix, sizeof(prefix) - 1);
+	size_t length = 0;
+
+	while (found && found + length < program + size && length + 1 < mark_size &&
+	       found[length] >= ' ' && found[length] <= '~' && found[length] != '.')
+		length++;
+	memcpy(mark, found ? found : "", length);
+	mark[length] = '\0';
+}
+
+int launch_check_monitor_program(int program_fd, const char *path, struct err *err)
+{
+	char mark[80] = "";
+	struct stat st;
+	char *program;
+
+	if (fstat(program_fd, &st) < 0)
+		return err_set(err, ERR_INTERNAL, errno, "cannot look at %s: %m", path);
+	program = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, program_fd, 0);
+	if (program == MAP_FAILED)
+		return err_set(err, ERR_INTERNAL, errno, "cannot read %s: %m", path);
+	read_mark(program, (size_t)st.st_size, mark, sizeof(mark));
+	(void)munmap(program, (size_t)st.st_size);
+	if (strncmp(mark, MONITOR_MARK, sizeof(MONITOR_MARK) - 2) == 0 &&
+	    strlen(mark) == sizeof(MONITOR_MARK) - 2)
+		return 0;
+	return err_set(
+		err, ERR_PRECONDITION, EPROTO,
+		"%s is not of this berth-sandboxd's release (%s, expected %.*s): install both of one and restart berth-sandboxd",
+		path, mark[0] ? mark : "no monitor", (int)sizeof(MONITOR_MARK) - 2, MONITOR_MARK);
 }
 
 /*

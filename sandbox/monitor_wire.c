@@ -182,6 +182,9 @@ int monitor_receive(int socket_fd, struct monitor_message *ret, int ret_fds[stat
 	*ret_fd_count = 0;
 	memset(ret, 0, sizeof(*ret));
 	n = recvmsg(socket_fd, &msg, MSG_CMSG_CLOEXEC);
+	/* The other side is gone and had not read all: said once, before what it sent, which is still there. */
+	if (n < 0 && errno == ECONNRESET)
+		n = recvmsg(socket_fd, &msg, MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return errno == ECONNRESET ? 0 : -errno;
 	count = descriptors_take(&msg, ret_fds);

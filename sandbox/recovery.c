@@ -409,6 +409,7 @@ static void find_workload(struct sandboxd *host, const char *name)
 		r = adopt_workload(host, path, name, &record, &err);
 	if (r < 0) {
 		log_event(LOG_WARNING, NULL, "%s: not taken back: %s", path, err.text);
+		host->orphans.directories++;
 		discard(host, name);
 	}
 	record_workload_done(&record);

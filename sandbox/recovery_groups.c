@@ -54,6 +54,7 @@ static void remove_group(struct sandboxd *host, const char *path, enum taskgroup
 	}
 	log_event(LOG_WARNING, NULL, "cgroup %s: no record speaks of it: removed, with all in it",
 		  path);
+	host->orphans.groups++;
 	(void)taskgroup_kill(group, NULL); /* the removal tells */
 	(void)taskgroup_wait(group, TASKGROUP_EMPTY, EMPTY_WAIT_MS);
 	(void)leftovers_remove(host->leftovers, group, 0, &err);

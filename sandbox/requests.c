@@ -211,6 +211,11 @@ static bool begins(const struct verb *verb)
 	       verb->verb == VERB(EXEC);
 }
 
+const char *requests_why_no_starts(const struct sandboxd *host)
+{
+	return host->monitor_mismatch[0] ? host->monitor_mismatch : host->agent_mismatch;
+}
+
 static int carry_out(struct call *call, const struct verb *verb, struct err *err)
 {
 	int r;
@@ -221,6 +226,9 @@ static int carry_out(struct call *call, const struct verb *verb, struct err *err
 	if (call->host->stopping && begins(verb))
 		return err_set(err, ERR_UNAVAILABLE, ESHUTDOWN,
 			       "berth-sandboxd is ending, and begins nothing any more");
+	if (begins(verb) && requests_why_no_starts(call->host)[0])
+		return err_set(err, ERR_PRECONDITION, EPROTO, "%s",
+			       requests_why_no_starts(call->host));
 	r = find_target(call, verb, err);
 	return r < 0 ? r : verb->handler(call, err);
 }

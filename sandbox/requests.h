@@ -21,3 +21,7 @@ int requests_handle(uint64_t connection, const uint8_t *bytes, size_t length, vo
 
 /* Tell the berthd that is there what this host permits from now on. */
 void requests_tell_policy(struct sandboxd *host);
+
+/* The sentence with which what begins something new is refused, "" where it is not: programs of different
+ * releases. */
+const char *requests_why_no_starts(const struct sandboxd *host);

@@ -71,6 +71,22 @@ static int add_warnings(struct arena *arena, Berth__Sandbox__V1__HelloResult *re
 	return r;
 }
 
+/* After a reboot, a crash inside a request, or somebody's hand: the operator should know that there was
+ * something, and how much. */
+static int add_orphans(const struct sandboxd *host, struct arena *arena,
+		       Berth__Sandbox__V1__HelloResult *result)
+{
+	if (!host->orphans.groups && !host->orphans.directories && !host->orphans.descriptors)
+		return 0;
+	return arena_append(
+		arena, &result->warnings, &result->n_warnings,
+		arena_printf(
+			arena,
+			"berth-sandboxd found and removed at its start what was of no workload: %zu control groups with their processes, %zu run directories, %zu kept descriptors",
+			host->orphans.groups, host->orphans.directories,
+			host->orphans.descriptors));
+}
+
 static void fill_policy(const struct policy *policy, Berth__Sandbox__V1__HelloResult *result)
 {
 	result->log_dir = policy->log_directory;
@@ -154,10 +170,13 @@ static int fill_hello(const struct sandboxd *host, struct arena *arena,
 	fill_policy(&host->policy, result);
 	fill_limits(&host->policy, limits);
 	result->default_limits = limits;
+	result->refuses_starts = (char *)requests_why_no_starts(host);
 	if (add_directories(&host->policy, arena, result) < 0 ||
 	    add_features(host->hierarchy, arena, result) < 0)
 		return -ENOMEM;
-	return add_warnings(arena, result);
+	if (add_warnings(arena, result) < 0)
+		return -ENOMEM;
+	return add_orphans(host, arena, result);
 }
 
 void requests_tell_policy(struct sandboxd *host)
@@ -179,9 +198,22 @@ void requests_tell_policy(struct sandboxd *host)
 	agent_link_fact(host->link, &fact, NULL, 0);
 }
 
+/* Facts, ends and removals mean the same in every protocol; what a launch asks for may not. */
+static void compare_releases(struct sandboxd *host, uint32_t protocol)
+{
+	host->agent_mismatch[0] = '\0';
+	if (protocol == SANDBOXD_PROTOCOL)
+		return;
+	(void)snprintf(
+		host->agent_mismatch, sizeof(host->agent_mismatch),
+		"berthd speaks protocol %u and berth-sandboxd %s speaks %d: install both of one release and restart them",
+		protocol, SANDBOXD_VERSION, SANDBOXD_PROTOCOL);
+	log_event(LOG_WARNING, NULL, "nothing new is begun: %s", host->agent_mismatch);
+}
+
 /*
- * Safe: tells what this host is and permits, and opens the connection for the other verbs only where
- * the two programs are of one protocol. Nothing that the asker sends is kept but that fact.
+ * Safe: tells what this host is and permits, and opens the connection for the other verbs; for those that
+ * begin something only where the programs are of one protocol. Nothing that the asker sends is kept but that.
  */
 int call_hello(struct call *call, struct err *err)
 {
@@ -190,12 +222,10 @@ int call_hello(struct call *call, struct err *err)
 	Berth__Sandbox__V1__HelloResult result = BERTH__SANDBOX__V1__HELLO_RESULT__INIT;
 	Berth__Sandbox__V1__Limits limits = BERTH__SANDBOX__V1__LIMITS__INIT;
 
-	agent_link_set_ready(call->host->link, hello->protocol == SANDBOXD_PROTOCOL);
-	if (hello->protocol != SANDBOXD_PROTOCOL)
-		return err_set(
-			err, ERR_PRECONDITION, EPROTO,
-			"berthd speaks protocol %u and berth-sandboxd %s speaks %d: install both of one release",
-			hello->protocol, SANDBOXD_VERSION, SANDBOXD_PROTOCOL);
+	agent_link_set_ready(call->host->link, hello->protocol != 0);
+	if (hello->protocol == 0)
+		return err_set(err, ERR_PRECONDITION, EPROTO, "protocol: must not be 0");
+	compare_releases(call->host, hello->protocol);
 	if (fill_hello(call->host, call->arena, &limits, &result) < 0)
 		return err_oom(err);
 	reply.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_HELLO;

@@ -51,4 +51,13 @@ struct sandboxd {
 	gid_t agent_gid; /* of berthd, which reads the log files */
 	char boot_id[40];
 	bool stopping;
+	/* What was of nobody when the daemon started, and was removed. */
+	struct {
+		size_t groups;      /* with their processes */
+		size_t directories; /* of workloads, in the run directory */
+		size_t descriptors; /* in systemd's store */
+	} orphans;
+	/* Why nothing new is begun, "" if it is: the monitors' program, or berthd, is of another release. */
+	char monitor_mismatch[sizeof(((struct err *)0)->text)];
+	char agent_mismatch[256];
 };

@@ -246,8 +246,20 @@ static int prepare_filters(const struct startup_options *options, struct sandbox
 static int open_monitor(const struct startup_options *options, struct sandboxd *host,
 			struct err *err)
 {
+	int r;
+
 	host->monitor_program_fd = launch_open_monitor_program(options->monitor_path, err);
-	return host->monitor_program_fd < 0 ? host->monitor_program_fd : 0;
+	if (host->monitor_program_fd < 0)
+		return host->monitor_program_fd;
+	r = launch_check_monitor_program(host->monitor_program_fd, options->monitor_path, err);
+	if (r == 0)
+		return 0;
+	/* What runs has monitors, and is looked after; nothing new is begun. Successors go on in the fork. */
+	(void)snprintf(host->monitor_mismatch, sizeof(host->monitor_mismatch), "%s", err->text);
+	log_failure(LOG_ERR, NULL, err);
+	fd_close(&host->monitor_program_fd);
+	*err = (struct err){ 0 };
+	return 0;
 }
 
 static int start_loop(const struct startup_options *options, struct sandboxd *host, struct err *err)
@@ -277,6 +289,7 @@ static int recover(const struct startup_options *options, struct sandboxd *host,
 
 	recovery_run(host);
 	n = descriptor_store_discard();
+	host->orphans.descriptors = n;
 	if (n > 0)
 		log_event(LOG_NOTICE, NULL,
 			  "%zu descriptors that systemd kept are of nothing that is here", n);
@@ -327,6 +340,8 @@ static int confine_self(const struct startup_options *options, struct sandboxd *
 static int start_launcher(const struct startup_options *options, struct sandboxd *host,
 			  struct err *err)
 {
+	if (host->monitor_mismatch[0])
+		return 0; /* nothing is launched */
 	return launcher_new(host->monitor_program_fd, host->hierarchy, host->monitors_fd,
 			    host->device_filters != NULL, host->reaper, &host->launcher, err);
 }

@@ -184,6 +184,7 @@ int successor_begin(struct container *container, struct err *err)
 	cleanup_fd int log_dir_fd = -1;
 	int r = check_pace(container, err);
 
+	FAILPOINT_RETURN("sandboxd.lost.successor", err);
 	if (r < 0)
 		return r;
 	if (!container->group)

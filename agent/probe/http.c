@@ -80,19 +80,27 @@ static void watch(struct probe_try *try, uint32_t events)
 		try_failed(try, "this host cannot watch its socket");
 }
 
-void probe_http_start(struct probe_try *try)
+int probe_http_send(struct probe_try *try)
 {
 	struct probe_http *http = try->http;
 	ssize_t n = send(try->fd, http->request + http->sent, http->n_request - http->sent,
 			 MSG_NOSIGNAL);
 
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		try_failed(try, "the connection was lost: %s", strerrordesc_np(errno));
-		return;
-	}
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		return -errno;
 	if (n > 0)
 		http->sent += (size_t)n;
-	watch(try, http->sent < http->n_request ? EPOLLOUT : EPOLLIN);
+	return http->sent == http->n_request;
+}
+
+void probe_http_start(struct probe_try *try)
+{
+	int r = probe_http_send(try);
+
+	if (r < 0)
+		try_failed(try, "the connection was lost: %s", strerrordesc_np(-r));
+	else
+		watch(try, r > 0 ? EPOLLIN : EPOLLOUT);
 }
 
 /* ---- the answer ----------------------------------------------------------------------------------- */

@@ -209,15 +209,20 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 	return 0;
 }
 
-/* Over loopback it is mostly connected at once, or refused at once: the loop tells either. */
+/* Over loopback it is mostly connected at once, or refused at once. The loop tells either; only a request
+ * leaves now, so that there is but the answer to wait for. */
 static int begin_connect(struct probe_try *try, struct err *err)
 {
-	int r;
+	uint32_t events = EPOLLOUT;
+	int r = connect(try->fd, (const struct sockaddr *)&try->address, try->address_bytes);
 
-	if (connect(try->fd, (const struct sockaddr *)&try->address, try->address_bytes) < 0 &&
-	    errno != EINPROGRESS && errno != ECONNREFUSED && errno != ECONNRESET)
+	if (r < 0 && errno != EINPROGRESS && errno != ECONNREFUSED && errno != ECONNRESET)
 		return err_set(err, ERR_INTERNAL, errno, "cannot connect: %m");
-	r = sd_event_add_io(try->prober->event, &try->io, try->fd, EPOLLOUT, on_io, try);
+	if (r == 0 && try->http && !is_with_itself(try) && probe_http_send(try) > 0) {
+		try->connected = true;
+		events = EPOLLIN;
+	}
+	r = sd_event_add_io(try->prober->event, &try->io, try->fd, events, on_io, try);
 	return r < 0 ? err_set(err, ERR_INTERNAL, -r, "cannot watch a socket: %m") : 0;
 }
 

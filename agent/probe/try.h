@@ -34,6 +34,8 @@ void try_failed(struct probe_try *try, const char *fmt, ...) __attribute__((form
 
 /* http.c: once it is connected; then what comes. Either may end the try. */
 int probe_http_new(struct probe_try *try);
+/* Send of the request what goes: 1 when that was all, 0 when not, or a negative errno. */
+int probe_http_send(struct probe_try *try);
 void probe_http_start(struct probe_try *try);
 void probe_http_readable(struct probe_try *try);
 /* What it comes to when its time is over: whether the answer was good, only that its end did not come; or

@@ -145,6 +145,19 @@ static int failure_to_err(const Berth__Sandbox__V1__Failure *failure, struct err
 		       failure->errnum, "%s", failure->text);
 }
 
+/* Whichever of the two is the newer one, and whether or not it knows of this. */
+static void compare_releases(struct socket_link *link, Berth__Sandbox__V1__HelloResult *hello)
+{
+	if (hello->protocol == SANDBOXLINK_PROTOCOL || hello->refuses_starts[0])
+		return;
+	hello->refuses_starts = arena_printf(
+		&link->arena,
+		"berthd speaks protocol %d and berth-sandboxd %s speaks %u: install both of one release and restart them",
+		SANDBOXLINK_PROTOCOL, hello->version, hello->protocol);
+	if (!hello->refuses_starts)
+		hello->refuses_starts = (char *)"berth-sandboxd speaks another protocol";
+}
+
 static int take_hello(struct socket_link *link, const Berth__Sandbox__V1__Reply *reply,
 		      struct err *err)
 {
@@ -155,11 +168,10 @@ static int take_hello(struct socket_link *link, const Berth__Sandbox__V1__Reply 
 		return err_prefix(err, -EPROTO, "berth-sandboxd refused the handshake");
 	}
 	if (reply->result_case != BERTH__SANDBOX__V1__REPLY__RESULT_HELLO ||
-	    reply->hello->protocol != SANDBOXLINK_PROTOCOL)
-		return err_set(
-			err, ERR_UNAVAILABLE, EPROTO,
-			"berth-sandboxd speaks another protocol than %d; install both daemons from one release",
-			SANDBOXLINK_PROTOCOL);
+	    reply->hello->protocol == 0)
+		return err_set(err, ERR_UNAVAILABLE, EPROTO,
+			       "berth-sandboxd answered the handshake with something else");
+	compare_releases(link, reply->hello);
 
 	link->up = true;
 	link->told_down = false;

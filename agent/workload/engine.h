@@ -112,7 +112,7 @@ void engine_reconfigure(struct engine *engine, const struct engine_config *confi
  *   ERR_EXHAUSTED     NO_ROOM, with fault.quotas
  *   ERR_UNSUPPORTED   HOST_CANNOT
  *   ERR_DENIED        POLICY
- *   ERR_UNAVAILABLE   DRAINING, SANDBOX_AWAY, STORE_FAILED
+ *   ERR_UNAVAILABLE   DRAINING, SANDBOX_AWAY, RELEASES_DIFFER, STORE_FAILED
  *   ERR_CANCELLED     SUPERSEDED: while it waited, a later command took the workload elsewhere
  *   ERR_INTERNAL      the host
  */

@@ -26,12 +26,13 @@
 #define FAULT_STUCK            "STUCK"        /* its processes cannot be killed */
 #define FAULT_SUPERSEDED       "SUPERSEDED" /* a later command overtook this one while it waited */
 #define FAULT_NO_ROOM          "NO_ROOM"    /* admission; quotas say what */
-#define FAULT_SANDBOX_AWAY     "SANDBOX_AWAY"   /* berth-sandboxd is not connected */
-#define FAULT_HOST_CANNOT      "HOST_CANNOT"    /* this host cannot enforce what the spec asks */
-#define FAULT_POLICY           "POLICY"         /* the host's policy forbids what the spec asks */
-#define FAULT_EVENTS_TOO_OLD   "EVENTS_TOO_OLD" /* numbers: oldest, newest */
-#define FAULT_EVENTS_UNKNOWN   "EVENTS_UNKNOWN" /* another instance, or a number of the future */
-#define FAULT_STORE_FAILED     "STORE_FAILED"   /* the intent could not be made durable */
+#define FAULT_SANDBOX_AWAY     "SANDBOX_AWAY"    /* berth-sandboxd is not connected */
+#define FAULT_RELEASES_DIFFER  "RELEASES_DIFFER" /* the daemons are of different releases */
+#define FAULT_HOST_CANNOT      "HOST_CANNOT"     /* this host cannot enforce what the spec asks */
+#define FAULT_POLICY           "POLICY"          /* the host's policy forbids what the spec asks */
+#define FAULT_EVENTS_TOO_OLD   "EVENTS_TOO_OLD"  /* numbers: oldest, newest */
+#define FAULT_EVENTS_UNKNOWN   "EVENTS_UNKNOWN"  /* another instance, or a number of the future */
+#define FAULT_STORE_FAILED     "STORE_FAILED"    /* the intent could not be made durable */
 
 struct fault_field {
 	const char *path; /* "spec.containers[1].env[\"A B\"]" */

@@ -87,6 +87,11 @@ int host_take_hello(struct host *host, const Berth__Sandbox__V1__HelloResult *he
 	return host->hello ? 0 : -ENOMEM;
 }
 
+const char *host_why_no_starts(const struct host *host)
+{
+	return host->hello ? host->hello->refuses_starts : "";
+}
+
 bool host_has(const struct host *host, const char *feature, const char **ret_sentence)
 {
 	for (size_t i = 0; host->hello && i < host->hello->n_features; i++) {

@@ -27,6 +27,9 @@ void host_done(struct host *host);
 /* Copy @hello. Returns 0 or -ENOMEM, and then the old one stays. */
 int host_take_hello(struct host *host, const Berth__Sandbox__V1__HelloResult *hello);
 
+/* Why nothing new can be begun, "" where it can: berth-sandboxd or its monitors are of another release. */
+const char *host_why_no_starts(const struct host *host);
+
 /* Whether a feature is there; an unknown one, or any before the first Hello, counts as there:
  * berth-sandboxd has the last word. *ret_sentence (may be NULL) says why not. */
 bool host_has(const struct host *host, const char *feature, const char **ret_sentence);

@@ -510,6 +510,16 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 	workload_touch(workload);
 }
 
+/* What the store has need not be put again. */
+static void remember_kept(struct workload *workload, const uint8_t *bytes, size_t n)
+{
+	free(workload->kept);
+	workload->kept = malloc(n ? n : 1);
+	workload->kept_bytes = workload->kept ? n : 0;
+	if (workload->kept)
+		memcpy(workload->kept, bytes, n);
+}
+
 static int load_life(void *userdata, const char *id, const uint8_t *bytes, size_t n)
 {
 	struct engine *engine = userdata;
@@ -517,8 +527,10 @@ static int load_life(void *userdata, const char *id, const uint8_t *bytes, size_
 	Berth__Agent__V1__Life *life = berth__agent__v1__life__unpack(NULL, n, bytes);
 
 	/* Without its intent, or of another life of the id, it says nothing. */
-	if (life && life->status && workload && life->instance == workload->instance)
+	if (life && life->status && workload && life->instance == workload->instance) {
+		remember_kept(workload, bytes, n);
 		take_life(workload, life);
+	}
 	if (life)
 		berth__agent__v1__life__free_unpacked(life, NULL);
 	return 0;

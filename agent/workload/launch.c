@@ -26,6 +26,13 @@ static int refuse_away(struct engine_fault *fault, struct err *err)
 		"berth-sandboxd is not connected: nothing can be launched (see systemctl status berth-sandboxd)");
 }
 
+static int refuse_releases(const struct engine *engine, struct engine_fault *fault, struct err *err)
+{
+	fault->reason = FAULT_RELEASES_DIFFER;
+	return err_set(err, ERR_UNAVAILABLE, EPROTO, "nothing can be launched: %.300s",
+		       host_why_no_starts(&engine->host));
+}
+
 static int refuse_store(const struct engine *engine, struct engine_fault *fault, struct err *err)
 {
 	fault->reason = FAULT_STORE_FAILED;
@@ -140,6 +147,8 @@ static int check_new(struct engine *engine, const struct charge *promised, struc
 		return refuse_store(engine, fault, err);
 	if (!engine->ready)
 		return refuse_away(fault, err);
+	if (host_why_no_starts(&engine->host)[0])
+		return refuse_releases(engine, fault, err);
 	if (inventory_has_stray(engine, id)) {
 		fault->reason = FAULT_SANDBOX_AWAY;
 		return err_set(err, ERR_UNAVAILABLE, EBUSY,

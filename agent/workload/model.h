@@ -325,24 +325,30 @@ void workload_event_of_memory(struct workload *workload, Berth__V1__Reason reaso
 			      const char *sentence);
 void workload_begin(struct workload *workload);   /* make the intent durable and start */
 void workload_attempt(struct workload *workload); /* start all containers once */
-void workload_bury(struct engine *engine, const char *id, uint64_t generation);
 void workload_advance(struct workload *workload); /* start what is next */
 /* This attempt ends: stop what runs, in order. Ends at once when nothing does. */
 void workload_end(struct workload *workload, Berth__V1__Reason reason, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void workload_attempt_over(struct workload *workload); /* all its containers have ended */
 void workload_finish(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
-void workload_remove(struct workload *workload); /* Delete, once it has ended */
 bool workload_is_ended(const struct workload *workload);
 bool workload_is_live(const struct workload *workload); /* some container runs or is launching */
 struct container *workload_container(const struct workload *workload, const char *name);
 void workload_put_intent(struct workload *workload, bool stop);
 void workload_drop_successor(struct workload *workload);
-/* Stop it where it has not ended, then remove it. */
-void workload_delete(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
 /* Become the successor: a new life of the same id. */
 void workload_succeed(struct workload *workload);
 void engine_start_waiting(struct engine *engine); /* those for whom there is room by now */
+
+/* For telemetry: this life of its id is over. */
+void workload_tell_life_over(const struct workload *workload);
+
+/* removal.c */
+/* The generation @generation of @id, and all before it, may not come back. */
+void workload_bury(struct engine *engine, const char *id, uint64_t generation);
+void workload_remove(struct workload *workload); /* Delete, once it has ended */
+/* Stop it where it has not ended, then remove it. */
+void workload_delete(struct workload *workload, Berth__V1__Reason reason, const char *sentence);
 
 /* command.c: what commands begin with. Each refuses @waiter and returns false when it may not go on. */
 struct command {

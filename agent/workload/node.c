@@ -91,6 +91,11 @@ static int fill_sandbox(const struct engine *engine, struct arena *arena, Berth_
 		return -ENOMEM;
 	if (!hello)
 		return 0;
+	if (hello->refuses_starts[0] &&
+	    arena_append(
+		    arena, &ret->warnings, &ret->n_warnings,
+		    arena_printf(arena, "nothing can be launched: %s", hello->refuses_starts)) < 0)
+		return -ENOMEM;
 	ret->cgroup_layout = hello->cgroup_layout;
 	ret->sandbox_version = hello->version;
 	for (size_t i = 0; i < hello->n_grantable_capabilities; i++)

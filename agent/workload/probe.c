@@ -17,6 +17,8 @@
 #define EXEC_SLACK_NS (2 * NS_PER_SEC)
 /* Until berth-sandboxd has made what a try needs. */
 #define START_NS (10 * NS_PER_SEC)
+/* Tries begin at multiples of this, so that many of them are one turn of the loop. */
+#define GRID_NS (10 * NS_PER_MS)
 
 static struct engine *engine_of(const struct probe *probe)
 {
@@ -73,6 +75,8 @@ static void arm_at(struct probe *probe, uint64_t at_boot_ns)
 {
 	uint64_t now = now_of(probe);
 
+	if (at_boot_ns < UINT64_MAX - GRID_NS)
+		at_boot_ns = (at_boot_ns + GRID_NS - 1) / GRID_NS * GRID_NS;
 	timer_arm(&engine_of(probe)->timers, &probe->next, at_boot_ns > now ? at_boot_ns - now : 0,
 		  on_next);
 }

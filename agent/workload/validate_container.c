@@ -3,6 +3,7 @@
 
 #include "agent/workload/validate.h"
 #include "proto/cleanup.h"
+#include "proto/filter_rules.h"
 #include "proto/names.h"
 #include "proto/signame.h"
 #include "proto/utf8.h"
@@ -14,7 +15,6 @@
 #define CAPABILITIES_MAX    64
 #define MOUNTS_MAX          64
 #define STOP_GRACE_MAX_MS   3600000
-#define OCI_PROFILE_MAX     (64U * 1024)
 
 /* Arguments are the program's own business, but control characters in a command are an attack on who
  * reads it in a log more often than a need: tab and newline, which scripts in -c have, are allowed. */
@@ -186,19 +186,43 @@ static void check_mounts(const Berth__V1__Container *container, const Berth__V1_
 	}
 }
 
-static void check_sandbox(const Berth__V1__Sandbox *sandbox, const struct check *check)
+/* Profiles name them with CAP_, the contract does without. */
+static bool holds_capability(const void *user, const char *capability)
+{
+	const Berth__V1__Identity *identity = user;
+
+	for (size_t i = 0; identity && i < identity->n_capabilities; i++)
+		if (strcmp(identity->capabilities[i], names_bare_capability(capability)) == 0)
+			return true;
+	return false;
+}
+
+static void check_profile(const char *json, const Berth__V1__Identity *identity,
+			  const struct check *check)
+{
+	const struct filter_holder holder = { .holds = holds_capability, .user = identity };
+	cleanup(filter_profile_free_p) struct filter_profile *profile = NULL;
+	struct err err = { 0 };
+
+	if (!*json)
+		check_wrong(check, "must not be empty", "sandbox.oci_seccomp_json");
+	else if (strlen(json) > FILTER_JSON_MAX)
+		check_wrong(check, "at most 64 KiB", "sandbox.oci_seccomp_json");
+	else
+		check_result(check, filter_read_json(json, strlen(json), &holder, &profile, &err),
+			     &err, "sandbox.oci_seccomp_json");
+}
+
+static void check_sandbox(const Berth__V1__Sandbox *sandbox, const Berth__V1__Identity *identity,
+			  const struct check *check)
 {
 	if (!sandbox)
 		return;
 	if (sandbox->profile_case == BERTH__V1__SANDBOX__PROFILE_BUILTIN && *sandbox->builtin &&
 	    strcmp(sandbox->builtin, "default") != 0 && strcmp(sandbox->builtin, "unconfined") != 0)
 		check_wrong(check, "must be \"default\" or \"unconfined\"", "sandbox.builtin");
-	if (sandbox->profile_case != BERTH__V1__SANDBOX__PROFILE_OCI_SECCOMP_JSON)
-		return;
-	if (!*sandbox->oci_seccomp_json)
-		check_wrong(check, "must not be empty", "sandbox.oci_seccomp_json");
-	else if (strlen(sandbox->oci_seccomp_json) > OCI_PROFILE_MAX)
-		check_wrong(check, "at most 64 KiB", "sandbox.oci_seccomp_json");
+	if (sandbox->profile_case == BERTH__V1__SANDBOX__PROFILE_OCI_SECCOMP_JSON)
+		check_profile(sandbox->oci_seccomp_json, identity, check);
 }
 
 static void check_log(const Berth__V1__LogPolicy *log, const struct check *check)
@@ -245,7 +269,7 @@ void validate_container(const Berth__V1__Container *container, const Berth__V1__
 	(void)snprintf(prefix, sizeof(prefix), "%s.resources", check->prefix);
 	validate_resources(container->resources, &identity);
 	check_mounts(container, spec, check);
-	check_sandbox(container->sandbox, check);
+	check_sandbox(container->sandbox, container->identity, check);
 	check_log(container->log, check);
 	check_stop(container, check);
 	validate_probes(container, check);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "sandbox/device_filter.h"
 #include "sandbox/launch.h"
 #include "sandbox/launch_birth.h"
@@ -105,6 +106,7 @@ int launcher_run(char *title)
 
 		if (r <= 0)
 			return r < 0;
+		FAILPOINT("launcher.fork.asked");
 		pid = clone_monitor();
 		if (pid == 0)
 			monitor(title);
@@ -114,6 +116,7 @@ int launcher_run(char *title)
 			answer.pid = (int32_t)pid;
 		while (packet.fd_count > 0)
 			(void)close(packet.fds[--packet.fd_count]);
+		FAILPOINT("launcher.fork.forked");
 		if (send(LAUNCHER_FD, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
 			return 1;
 	}

@@ -32,7 +32,8 @@ static bool is_launcher(void)
 int main(int argc, char **argv)
 {
 	static const char usage[] =
-		"berth-monitor is started by berth-sandboxd, one for each container; it does nothing by hand\n";
+		"berth-monitor is started by berth-sandboxd, one for each container; it does nothing by hand\n" MONITOR_MARK
+		"\n";
 	static struct monitor_setup setup;
 
 	if (argc > 0 && is_launcher())

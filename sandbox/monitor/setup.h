@@ -18,6 +18,14 @@
 #define LAUNCHER_TITLE_PADDING "TITLE=" LAUNCHER_BLANKS LAUNCHER_BLANKS LAUNCHER_BLANKS
 #define LAUNCHER_BLANKS        "                                                "
 
+/* In the program's file, so that the daemon can tell whether it is of its own build. */
+#define MONITOR_MARK_PREFIX   "berth-monitor of setup "
+#define MONITOR_MARK_TEXT_(n) #n
+#define MONITOR_MARK_TEXT(n)  MONITOR_MARK_TEXT_(n)
+#define MONITOR_MARK                                                                              \
+	MONITOR_MARK_PREFIX MONITOR_MARK_TEXT(MONITOR_SETUP_VERSION) ", wire " MONITOR_MARK_TEXT( \
+		MONITOR_WIRE_VERSION) "."
+
 struct monitor_setup {
 	uint32_t version;
 	bool session;  /* an exec session: no log, the page is the container's */

@@ -18,7 +18,7 @@ def own_mounts():
 class Disk:
     """A tmpfs of some size at a directory; what is in it stays below it."""
 
-    def __init__(self, path, size="16m", inodes=0):
+    def __init__(self, path, size="16m", inodes=4000):
         self.path = path
         self.filler = os.path.join(path, "filler")
         os.makedirs(path, exist_ok=True)

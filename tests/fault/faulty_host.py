@@ -34,6 +34,7 @@ class FaultyHost(host.Host):
         self.with_failpoints = with_failpoints
         self.small_disks = small_disks  # needs disks.own_mounts()
         self.disks = []
+        self.descriptors = {}  # {daemon: how many it may have}
         self.keeping = False
         self.parts_of = None  # killed.py
         self.left_down = set()
@@ -85,6 +86,11 @@ class FaultyHost(host.Host):
         super()._stop_daemons()
         for disk in self.disks:
             disk.unmount()
+
+    def _start(self, name, argv):
+        if name in self.descriptors:
+            argv = ["prlimit", f"--nofile={self.descriptors[name]}:{self.descriptors[name]}", *argv]
+        return super()._start(name, argv)
 
     # --- the keeper ---
 

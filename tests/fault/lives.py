@@ -1,6 +1,7 @@
 """Short lives of a workload, as a scheduler drives them, each told to its end: parts[name](host, workload).
 
 Whatever dies meanwhile, each knows which ends are right, and leaves nothing behind."""
+import contextlib
 import itertools
 import os
 import signal
@@ -35,6 +36,7 @@ class Workload:
         self.id = f"{prefix}-{next(NUMBERS)}"
         self.generation = 1
         self.memory_bytes = 64 * MIB
+        self.pid = None  # of what ran last
         # How often may a launch fail, and may an end be unknown, for what is done to the daemons?
         self.may_fail = 0
         self.may_be_unknown = False
@@ -69,6 +71,7 @@ class Workload:
         if state_name(status) != "RUNNING":
             raise Wrong(f"{self.id} does not run: {status}")
         self.until_started()
+        self.pid = status.containers[0].pid
         return status
 
     def until_started(self):
@@ -99,11 +102,13 @@ class Workload:
         return self.host.through(look, also=("DEADLINE_EXCEEDED",))
 
     def ended_within(self, seconds):
-        try:
-            self.host.until(self.id, lambda s: s.state == EXITED, seconds)
-            return True
-        except AssertionError:
-            return False
+        def look():
+            try:
+                self.host.until(self.id, lambda s: s.state == EXITED, seconds)
+                return True
+            except AssertionError:
+                return False
+        return self.host.through(look)
 
     def stop(self, **fields):
         return self.host.through(
@@ -137,8 +142,9 @@ class Workload:
         found = set()
         for group in self.host.groups(self.id):
             for root, _, files in os.walk(group):
-                if "cgroup.procs" in files:
-                    found |= {int(pid) for pid in read(root + "/cgroup.procs").split()}
+                with contextlib.suppress(OSError):  # a group that goes while it is read
+                    if "cgroup.procs" in files:
+                        found |= {int(pid) for pid in read(root + "/cgroup.procs").split()}
         return sorted(pid for pid in found if is_first(pid))
 
     def finish(self):
@@ -146,6 +152,9 @@ class Workload:
         self.delete()
         self.host.until_gone(self.id)
         self.check_history()
+        self.remove_starts()
+
+    def remove_starts(self):
         for generation in range(1, self.generation + 1):
             path = f"{self.host.place}/shared/{self.id}-{generation}.starts"
             if os.path.exists(path):
@@ -208,6 +217,17 @@ def ends(host, workload):
     spec = workload.spec(ENDS.replace("{code}", "37"))
     host.through(lambda: host.api.Launch(fence=workload.fence(), spec=spec, no_wait=True))
     workload.check_end(workload.until_ended().containers[0].last_exit, types.EXIT_CODE, 37)
+    workload.finish()
+
+
+@part
+def is_denied_a_call(host, workload):
+    spec = workload.spec("echo start >> /data/{id}.starts; /bin/probe mount 3; exit 4")
+    host.through(lambda: host.api.Launch(fence=workload.fence(), spec=spec, no_wait=True))
+    record = workload.until_ended().containers[0].last_exit
+    workload.check_end(record, types.EXIT_CODE, 4)
+    if not workload.may_fail and [(call.name, call.times) for call in record.denied] != [("mount", 3)]:
+        raise Wrong(f"{workload.id} was denied three mounts, and {record}")
     workload.finish()
 
 

@@ -36,8 +36,9 @@ class Life:
         self.started = 0   # containers that were told to have started
 
     def was_refused(self):
-        """It was taken back before anything of it was: its intent could not be kept."""
-        return self.deleted and not self.records and not self.started
+        """It was taken back before anything of it was: its intent could not be kept. Where it was to replace
+        an earlier life, that stays, ended."""
+        return (self.deleted or self.state == EXITED) and not self.records and not self.started
 
     def take(self, event):
         name = f"{event.workload} generation {self.generation}"

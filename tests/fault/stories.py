@@ -8,13 +8,17 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from faulty_host import FaultyHost  # noqa: E402
 from story import run_stories  # noqa: E402
 
+import disks  # noqa: E402
 import killed  # noqa: E402
+import narrow  # noqa: E402, F401
+import rows  # noqa: E402, F401
 
 killed.add_stories()
 
 
 def main():
-    with FaultyHost() as berth:
+    disks.own_mounts()
+    with FaultyHost(small_disks=True) as berth:
         berth.keep()
         good = run_stories(berth, sys.argv[1:])
     left = berth.what_is_left()

@@ -109,6 +109,8 @@ void player_connect(struct player *player)
 
 	hello.protocol = 1;
 	hello.cgroup_layout = (char *)"unified";
+	if (player->refuses_starts)
+		hello.refuses_starts = (char *)player->refuses_starts;
 	hello.allow_unconfined = !player->no_unconfined;
 	hello.n_grantable_capabilities = 1;
 	hello.grantable_capabilities = capabilities;

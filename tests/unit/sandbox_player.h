@@ -58,9 +58,11 @@ struct player {
 	Berth__Sandbox__V1__InventoryResult inventory;
 	bool no_unconfined;
 	bool no_probes;
-	struct prober *prober; /* of the next engine; NULL: none */
-	const char *lacks;     /* a feature that the host does not have */
-	struct arena arena;    /* of specs */
+	const char *
+		refuses_starts; /* as a berth-sandboxd of another release says; NULL: it does not */
+	struct prober *prober;  /* of the next engine; NULL: none */
+	const char *lacks;      /* a feature that the host does not have */
+	struct arena arena;     /* of specs */
 };
 
 struct player *player_new(const struct engine_resources *capacity, size_t events_max);

@@ -555,6 +555,27 @@ static void lists_are_paged_by_id(void **state)
 	arena_done(&arena);
 }
 
+/* In the middle of an upgrade: nothing new, and all the rest. */
+static void with_a_sandbox_of_another_release_only_starts_are_refused(void **state)
+{
+	struct player *player = *state;
+	struct outcome launch;
+
+	player_run(player, player_spec(player, "a"), 1);
+	player_disconnect(player);
+	player->refuses_starts = "berthd speaks protocol 1 and berth-sandboxd 0.2.0 speaks 2";
+	player->inventory.n_workloads = 0;
+	player_connect(player);
+	player_launch(player, player_spec(player, "b"), 1, 1, &launch);
+	assert_int_equal(launch.err.kind, ERR_UNAVAILABLE);
+	assert_string_equal(launch.reason, FAULT_RELEASES_DIFFER);
+	assert_non_null(strstr(launch.err.text, "speaks 2"));
+	player_disconnect(player);
+	player->refuses_starts = NULL;
+	player_connect(player);
+	player_run(player, player_spec(player, "b"), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -571,6 +592,7 @@ int main(void)
 		T(a_stop_that_the_lost_link_swallowed_is_sent_again),
 		T(a_kill_that_the_lost_link_swallowed_is_sent_again),
 		T(a_restart_waits_for_the_sandbox),
+		T(with_a_sandbox_of_another_release_only_starts_are_refused),
 		T(exec_tells_its_start_and_its_end),
 		T(lists_are_paged_by_id),
 	};

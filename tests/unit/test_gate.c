@@ -1,5 +1,6 @@
 /* With real processes that share a descriptor table, as the first process and its monitor do. */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -9,6 +10,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,6 +109,75 @@ static void death_is_noticed_too(void **state)
 	gate_done(&gate);
 }
 
+/* As when the filter is loaded: one low number is free, and a limit forbids all others. */
+static _Noreturn void take_low_number(struct gate *gate, int low)
+{
+	const struct rlimit limit = { (rlim_t)low + 1, (rlim_t)low + 1 };
+	int fd;
+
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		_exit(2);
+	gate_take_table(gate);
+	(void)close(low);
+	(void)sched_yield();
+	fd = open("/dev/null", O_RDONLY);
+	gate_give_table(gate);
+	_exit(fd == low ? 0 : 3);
+}
+
+static void the_low_number_is_the_process_s_whatever_the_monitor_makes(void **state)
+{
+	for (int i = 0; i < 200; i++) {
+		int status;
+		int low = open("/dev/null", O_RDONLY);
+		struct gate gate;
+		pid_t pid;
+
+		assert_int_equal(gate_init(&gate, NULL), 0);
+		pid = clone_sharing_files();
+		if (pid == 0)
+			take_low_number(&gate, low);
+		for (int j = 0; j < 20; j++) /* it has the table at first */
+			assert_int_equal(close(dup(1)), 0);
+		gate_free_table(&gate);
+		while (waitpid(pid, &status, WNOHANG) == 0) {
+			if (!gate_try_table(&gate))
+				continue;
+			assert_int_equal(close(dup(1)), 0);
+			gate_free_table(&gate);
+		}
+		assert_int_equal(status, 0);
+		(void)close(low);
+		gate_done(&gate);
+	}
+}
+
+static void the_monitor_makes_nothing_while_the_process_has_the_table(void **state)
+{
+	struct gate gate;
+	struct pollfd polled;
+	pid_t pid;
+
+	assert_int_equal(gate_init(&gate, NULL), 0);
+	assert_false(gate_try_table(&gate)); /* it has it */
+	pid = clone_sharing_files();
+	if (pid == 0) {
+		gate_take_table(&gate);
+		gate_tell(&gate, GATE_WAITING);
+		(void)gate_wait(&gate);
+		gate_give_table(&gate);
+		_exit(0);
+	}
+	gate_free_table(&gate);
+	polled = (struct pollfd){ gate.up_fd, POLLIN, 0 };
+	assert_int_equal(poll(&polled, 1, 10000), 1);
+	assert_false(gate_try_table(&gate));
+	gate_let_pass(&gate);
+	reap(pid, 0);
+	assert_true(gate_try_table(&gate));
+	gate_done(&gate);
+}
+
 static void warnings_are_cut_and_counted(void **state)
 {
 	struct gate gate;
@@ -128,6 +199,8 @@ int main(void)
 		cmocka_unit_test(a_waiting_process_goes_on_when_let),
 		cmocka_unit_test(exec_is_noticed_though_the_table_is_shared),
 		cmocka_unit_test(death_is_noticed_too),
+		cmocka_unit_test(the_low_number_is_the_process_s_whatever_the_monitor_makes),
+		cmocka_unit_test(the_monitor_makes_nothing_while_the_process_has_the_table),
 		cmocka_unit_test(warnings_are_cut_and_counted),
 	};
 

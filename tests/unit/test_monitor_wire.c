@@ -56,6 +56,23 @@ static void nothing_there_and_nobody_there_are_told_apart(void **state)
 	assert_int_equal(monitor_send(-1, MONITOR_READY, &got, NULL, 0), -EPIPE);
 }
 
+/* As a monitor that was told to open its gate and could not start. */
+static void what_was_said_before_the_end_arrives_though_not_all_was_heard(void **state)
+{
+	struct monitor_message got = { 0 };
+	int fds[MONITOR_FDS_MAX];
+	size_t count;
+
+	assert_int_equal(monitor_send(pair[1], MONITOR_OPEN_GATE, &got, NULL, 0), 0);
+	assert_int_equal(monitor_send(pair[0], MONITOR_START_FAILED, &got, NULL, 0), 0);
+	(void)close(pair[0]);
+	assert_int_equal(monitor_receive(pair[1], &got, fds, &count), 1);
+	assert_int_equal(got.header.kind, MONITOR_START_FAILED);
+	assert_int_equal(monitor_receive(pair[1], &got, fds, &count), 0);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+}
+
 static void a_shorter_packet_of_an_older_release_has_zeros(void **state)
 {
 	struct monitor_message got;
@@ -224,6 +241,9 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(nothing_there_and_nobody_there_are_told_apart,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			what_was_said_before_the_end_arrives_though_not_all_was_heard, set_up,
+			tear_down),
 		cmocka_unit_test_setup_teardown(a_shorter_packet_of_an_older_release_has_zeros,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(texts_end_and_counts_are_bounded_whatever_was_sent,

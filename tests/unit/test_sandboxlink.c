@@ -32,12 +32,17 @@ struct stage {
 	int answers;
 	int fact_fds;
 	struct err last;
-	bool broken; /* the last answer had no message */
+	char refuses_starts[256]; /* as the last Hello had it */
+	bool broken;              /* the last answer had no message */
 };
 
 static void on_up(void *userdata, const Berth__Sandbox__V1__HelloResult *hello)
 {
-	((struct stage *)userdata)->ups++;
+	struct stage *stage = userdata;
+
+	stage->ups++;
+	(void)snprintf(stage->refuses_starts, sizeof(stage->refuses_starts), "%s",
+		       hello->refuses_starts);
 }
 
 static void on_down(void *userdata, const struct err *err)
@@ -147,7 +152,7 @@ static Berth__Sandbox__V1__Request *receive(struct stage *stage)
 	return request;
 }
 
-static void accept_and_greet(struct stage *stage)
+static void accept_and_greet_as(struct stage *stage, uint32_t protocol)
 {
 	Berth__Sandbox__V1__Reply message = BERTH__SANDBOX__V1__REPLY__INIT;
 	Berth__Sandbox__V1__HelloResult hello = BERTH__SANDBOX__V1__HELLO_RESULT__INIT;
@@ -161,7 +166,8 @@ static void accept_and_greet(struct stage *stage)
 		turn(stage);
 	request = receive(stage);
 	assert_int_equal(request->verb_case, BERTH__SANDBOX__V1__REQUEST__VERB_HELLO);
-	hello.protocol = SANDBOXLINK_PROTOCOL;
+	hello.protocol = protocol;
+	hello.version = (char *)"9.9";
 	message.id = request->id;
 	message.result_case = BERTH__SANDBOX__V1__REPLY__RESULT_HELLO;
 	message.hello = &hello;
@@ -169,6 +175,11 @@ static void accept_and_greet(struct stage *stage)
 	berth__sandbox__v1__request__free_unpacked(request, NULL);
 	while (stage->ups == ups)
 		turn(stage);
+}
+
+static void accept_and_greet(struct stage *stage)
+{
+	accept_and_greet_as(stage, SANDBOXLINK_PROTOCOL);
 }
 
 static int ask(struct stage *stage)
@@ -313,6 +324,19 @@ static void an_id_is_never_used_twice_and_the_table_has_an_end(void **state)
 	call_table_done(&table);
 }
 
+/* It is up all the same, older or newer: only nothing new is to be begun. */
+static void another_protocol_is_spoken_with_and_said(void **state)
+{
+	struct stage *stage = *state;
+
+	accept_and_greet_as(stage, SANDBOXLINK_PROTOCOL + 1);
+	assert_non_null(strstr(stage->refuses_starts, "berth-sandboxd 9.9 speaks 2"));
+	assert_int_equal(ask(stage), 0);
+	fd_close(&stage->fd);
+	accept_and_greet(stage);
+	assert_string_equal(stage->refuses_starts, "");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -323,6 +347,7 @@ int main(void)
 		T(an_answer_that_nobody_asked_for_ends_the_connection),
 		T(garbage_ends_the_connection),
 		T(facts_bring_their_descriptors),
+		T(another_protocol_is_spoken_with_and_said),
 		cmocka_unit_test(an_id_is_never_used_twice_and_the_table_has_an_end),
 	};
 

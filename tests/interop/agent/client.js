@@ -91,6 +91,10 @@ async function main() {
   const events = await stream('WatchEvents', { id, from_oldest: true, no_follow: true });
   const reasons = events.flatMap((answer) => answer.events).map((event) => event.reason);
   assert.equal(reasons[0], 'ACCEPTED');
+  const ended = events.flatMap((answer) => answer.events).filter((event) => event.exit).pop();
+  const { instance } = (await call('GetNode')).node;
+  const { records } = await call('AckRecords', { fence, up_to_sequence: ended.sequence, instance });
+  assert.equal(records.unacknowledged, '0');
   await call('Delete', { fence, id });
   await refused('NOT_FOUND', 'Get', { id });
   console.log([...called].sort().join(' '));

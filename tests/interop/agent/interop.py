@@ -117,6 +117,9 @@ def call_all(host, transport):
         reports.cancel()
         equal([line.text for a in call("ReadLogs", id="inter") for line in a.lines], [b"out"])
         equal(call("Stop", fence=now, id="inter").status.state, types.EXITED)
+        ended = [e.sequence for a in call("WatchEvents", id="inter", from_oldest=True, no_follow=True)
+                 for e in a.events if e.HasField("exit")]
+        equal(call("AckRecords", fence=now, sequences=ended).records.unacknowledged, 0)
         equal(call("Delete", fence=now, id="inter").status.id, "inter")
         answer = call("Reconcile", fence=now, dry_run=True, desired=[pb.Desired(
             generation=host.generation + 1, spec=spec(host, "other", "/bin/true"))])

@@ -2,6 +2,7 @@
  * Servers inside a workload, for probes to ask; good ones and others:
  *
  *   server grpc PORT FILE   grpc.health.v1: SERVING while FILE exists, else NOT_SERVING
+ *   server http PORT        200 to whatever is asked
  *   server silent PORT      takes connections, and says nothing
  *   server drip PORT        a head that goes on by a byte each 20 ms
  *   server flood PORT       bytes of a body without an end or a head
@@ -125,6 +126,24 @@ static void wait_for_end(int fd)
 		;
 }
 
+static void serve_http(int fd)
+{
+	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
+	char request[4096];
+	size_t length = 0;
+	ssize_t n;
+
+	while (length + 1 < sizeof(request) &&
+	       (n = recv(fd, request + length, sizeof(request) - 1 - length, 0)) > 0) {
+		length += (size_t)n;
+		request[length] = '\0';
+		if (strstr(request, "\r\n\r\n")) {
+			(void)put(fd, answer, sizeof(answer) - 1);
+			return;
+		}
+	}
+}
+
 static void drip(int fd)
 {
 	static const char head[] = "HTTP/1.1 200 OK\r\nX-Name: ";
@@ -158,6 +177,8 @@ int main(int argc, char **argv)
 
 		if (strcmp(verb, "grpc") == 0)
 			serve_grpc(fd, argc > 3 ? argv[3] : "");
+		else if (strcmp(verb, "http") == 0)
+			serve_http(fd);
 		else if (strcmp(verb, "silent") == 0)
 			wait_for_end(fd);
 		else if (strcmp(verb, "drip") == 0)

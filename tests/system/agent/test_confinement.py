@@ -181,7 +181,19 @@ def a_seccomp_profile_of_the_workloads_own(host):
                                                        "mounts": [{"volume": "v", "target": "/data"}]},
                      volumes=[{"name": "v", "tmpfs": {}}])
     has(text, "No space left on device")
-    fails_to_start(host, "seccomp profile", "line 1", container={"sandbox": {"oci_seccomp_json": "{"}})
+    for document, *parts in (("{", "line 1", "malformed JSON"), ("[]", "no JSON object"),
+                             ('{"defaultAction": "SCMP_ACT_SOME"}', "defaultAction", "SCMP_ACT_SOME"),
+                             ('{"defaultAction": "SCMP_ACT_ERRNO"}', "execve"),
+                             ('{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x"}', "listenerPath")):
+        refused(lambda: host.launch("broken", "/bin/true", container={"sandbox": {"oci_seccomp_json": document}}),
+                "INVALID_ARGUMENT", "seccomp profile", *parts, field="spec.containers[0].sandbox.oci_seccomp_json")
+    # What includes and excludes leave out is not read: here by a capability that it has, or has not.
+    allow_all = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "WRONG",
+                                                                  "includes": {"caps": ["CAP_KILL"]}}]}
+    sandbox = {"oci_seccomp_json": json.dumps(allow_all)}
+    host.says("true", container={"sandbox": sandbox})
+    refused(lambda: host.launch("broken", "/bin/true", container={"sandbox": sandbox, "identity": {"capabilities": ["KILL"]}}),
+            "INVALID_ARGUMENT", "WRONG", field="spec.containers[0].sandbox.oci_seccomp_json")
 
 
 @story

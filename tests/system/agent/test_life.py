@@ -291,8 +291,8 @@ def launches_in_parallel_all_run(host):
         return host.launch(f"many-{i}", "/bin/sleep", "1000", container={"resources": {
             "memory_limit_bytes": 4 * MIB, "pids_limit": 8, "cpu_limit_millis": 100}})
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
-        states = [state_name(s) for s in pool.map(one, range(count))]
-        equal(states.count("RUNNING"), count)
+        statuses = list(pool.map(one, range(count)))
+        equal([f"{s.id} is {state_name(s)}: {s.sentence}" for s in statuses if state_name(s) != "RUNNING"], [])
         listed = host.api.List(page_size=1000, states=["RUNNING"], status_only=True).workloads
         equal(len(listed), count)
         equal(len({s.status.host_id_first for s in listed}), count, "number of ranges of ids")

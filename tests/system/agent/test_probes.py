@@ -308,6 +308,12 @@ def berthctl_runs_and_explains_probes(host):
     host.ctl("exec", "probed", "/bin/touch", "/data/ready")
     host.until("probed", lambda s: s.ready)
     has(host.ctl("why", "probed").stdout, "ready:     yes", "readiness: good ")
+    # As the README has it.
+    host.ctl("run", "-d", "-n", "shown", "--root", host.rootfs, "--readiness-http", "8080/healthz", "--liveness-exec",
+             "test -f /tmp/alive", "--liveness-period", "5s", "--restart", "on-failure", "--restart-rule",
+             "3,SEGV,oom=fail", "--stop-after-disconnect", "10m", "--", "/bin/sleep", "1000")
+    equal(host.ctl_json("inspect", "--spec", "shown")["restart"]["rules"],
+          [{"exitCodes": [3], "signals": ["SIGSEGV"], "oom": True, "action": "RULE_FAIL"}])
     for flags in (["--liveness-tcp", "0"], ["--liveness-tcp", "80/x"], ["--readiness-period", "soon"],
                   ["--readiness-failures", "0"], ["--startup-http", "x"]):
         has(host.ctl("run", "-d", "-n", "wrong", "--root", host.rootfs, *flags, "/bin/true", code=2).stderr, flags[0])

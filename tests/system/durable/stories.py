@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -248,6 +249,127 @@ def a_record_waits_for_its_scheduler(berth):
     equal(berth.ctl("records").stdout, "")
     has(berth.ctl("records", "-a", "job-3").stdout, "exited with code 3")
     berth.ctl("records", "--ack", str(int(last) + 100000), code=8)
+
+
+class SmallDisk:
+    """The agent's store on a disk of 6 MiB of its own, which can be filled, and back to where it was."""
+
+    def __init__(self, berth):
+        self.berth = berth
+        self.state = os.path.join(berth.place, "state")
+        self.disk = os.path.join(berth.place, "disk")
+        self.filler = os.path.join(self.state, "filler")
+
+    def __enter__(self):
+        kill_berthd(self.berth, signal.SIGTERM)
+        owner = os.stat(self.state)
+        os.makedirs(self.disk, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=6m,mode=0700,uid={owner.st_uid},gid={owner.st_gid}",
+                        "none", self.disk], check=True)
+        self.come_back()
+        back(self.berth)
+        return self
+
+    def __exit__(self, *why):
+        kill_berthd(self.berth, signal.SIGTERM)
+        subprocess.run(["umount", self.state], check=False)
+        subprocess.run(["umount", self.disk], check=True)
+        back(self.berth)
+
+    def go_away(self):
+        subprocess.run(["umount", "--lazy", self.state], check=True)
+
+    def come_back(self):
+        subprocess.run(["mount", "--bind", self.disk, self.state], check=True)
+
+    def fill(self):
+        with open(self.filler, "ab", buffering=0) as file:
+            size = 65536
+            while size:
+                try:
+                    file.write(b"x" * size)
+                except OSError:
+                    size //= 2
+
+
+def until_refused(berth, name):
+    """Launch until there is no room for it: what the disk has given already may be enough for some."""
+    started = []
+    for i in range(300):
+        try:
+            berth.launch(f"{name}-{i}", "/bin/true", labels={f"l-{n}": "x" * 60 for n in range(30)})
+            started.append(f"{name}-{i}")
+        except Refused as why:
+            return why, f"{name}-{i}", started
+    raise AssertionError("a full disk takes launches without end")
+
+
+def until_heard(berth):
+    """It answers, although it does not serve: nothing can be launched."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return berth.api.GetNode().node
+        except Refused as why:
+            if why.code != "UNAVAILABLE" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)  # a client's own pause between two tries
+
+
+@story
+def a_full_disk_refuses_launches_and_lets_everything_else_go_on(berth):
+    with SmallDisk(berth) as disk:
+        for name in ("stays", "stops", "ends"):
+            berth.shell(name, FOREVER)
+        disk.fill()
+        why, name, started = until_refused(berth, "new")
+        equal(why.code, "UNAVAILABLE")
+        has(why.text, "full")
+        refused(lambda: berth.api.Get(id=name), "NOT_FOUND")
+        has(" ".join(berth.api.GetNode().node.warnings), "full")
+        equal(berth.ctl("exec", "stays", "--", "/bin/echo", "here").stdout, "here\n")
+        equal(state_name(berth.api.Stop(fence=berth.fence(), id="stops", grace_ms=0).status), "EXITED")
+        os.kill(berth.status("ends").containers[0].pid, signal.SIGKILL)
+        berth.until("ends", "EXITED")
+        for one in started:
+            berth.remove(one)
+        # What was answered is on that disk, out of the reserve.
+        kill_berthd(berth)
+        berth.start_berthd()
+        until_heard(berth)
+        equal(state_name(berth.status("stops")), "EXITED")
+        equal(berth.status("ends").containers[0].last_exit.signal, signal.SIGKILL)
+        for one in started:
+            refused(lambda: berth.api.Get(id=one), "NOT_FOUND")
+        os.unlink(disk.filler)
+        berth.wait_serving()
+        equal(state_name(berth.status("stays")), "RUNNING")
+        berth.launch(name, "/bin/true")
+        berth.until(name, "EXITED")
+        for one in (name, "stays", "stops", "ends"):
+            berth.remove(one)
+
+
+@story
+def a_disk_that_goes_away_and_comes_back_loses_nothing(berth):
+    with SmallDisk(berth) as disk:
+        berth.shell("stays", FOREVER)
+        berth.shell("stops", FOREVER)
+        disk.go_away()
+        refused(lambda: berth.launch("new", "/bin/true"), "UNAVAILABLE", "new")
+        refused(lambda: berth.launch("new", "/bin/true"), "UNAVAILABLE")
+        has(" ".join(berth.api.GetNode().node.warnings), "nothing can be launched")
+        equal(state_name(berth.api.Stop(fence=berth.fence(), id="stops", grace_ms=0).status), "EXITED")
+        refused(lambda: berth.api.Get(id="new"), "NOT_FOUND")
+        disk.come_back()
+        berth.wait_serving()
+        kill_berthd(berth)
+        back(berth)
+        equal(state_name(berth.status("stops")), "EXITED")
+        equal(len(records(berth, "stops")), 1)
+        equal(state_name(berth.status("stays")), "RUNNING")
+        for one in ("stays", "stops"):
+            berth.remove(one)
 
 
 @story

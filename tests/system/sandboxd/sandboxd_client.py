@@ -173,6 +173,7 @@ class Daemon:
         self.workloads_end = workloads_end
         self.wrap = list(wrap)
         self.process = None
+        self.monitor = f"{build}/sandbox/monitor/berth-monitor"
         self.keeper = Keeper(self.base) if keeper else None
         os.makedirs(f"{self.base}/run", mode=0o700, exist_ok=True)
         self.mounted = not os.path.ismount(f"{self.base}/run")
@@ -188,7 +189,7 @@ class Daemon:
         start = self.keeper.start if self.keeper else subprocess.Popen
         self.process = start(
             self.wrap + [f"{self.build}/sandbox/berth-sandboxd", f"--config={self.config}",
-                         f"--socket={self.socket}", f"--monitor={self.build}/sandbox/monitor/berth-monitor",
+                         f"--socket={self.socket}", f"--monitor={self.monitor}",
                          *(["--stop-workloads-on-exit"] if ends else [])],
             stderr=open(self.log_path, "a"))
         if not changes.until(self.base, lambda: os.path.exists(self.socket), 30, self.process):

@@ -5,6 +5,7 @@
 import fcntl
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -286,17 +287,66 @@ class Life(Story):
         self.refused(PRECONDITION, "open_gate", ref=ref("w-1", "main"))
         self.refused(EXISTS, "launch", **launch)
 
-    def test_hello_comes_first_and_protocols_must_match(self):
+    def test_hello_comes_first(self):
         other = self.daemon.connect(hello=False)
-        for verb, fields, kind in (("inventory", {}, PRECONDITION), ("hello", {"protocol": 99}, PRECONDITION),
-                                   ("inventory", {}, PRECONDITION)):
+        for verb, fields in (("inventory", {}), ("hello", {"protocol": 0}), ("inventory", {})):
             with self.assertRaises(Refused) as caught:
                 other.ask(verb, **fields)
-            self.assertEqual(caught.exception.kind, kind)
-        other.ask("hello", protocol=1)
+            self.assertEqual(caught.exception.kind, PRECONDITION)
+        self.assertEqual(other.ask("hello", protocol=1).hello.refuses_starts, "")
         other.ask("inventory")
         with self.assertRaises((EOFError, OSError)):  # the new connection has ended the old one
             self.client.ask("inventory")
+
+    def starts_alone_are_refused(self, *words):
+        """What runs is seen, stopped and removed, and its output read; nothing new is begun."""
+        for verb, fields in (("create_workload", {"workload": "w-2", "instance": 1, "band": 2}),
+                             ("exec", {"ref": ref("w-1", "main"), "session": 1, "command": ["/bin/true"]}),
+                             ("launch", {"ref": ref("w-1", "two"), "root_directory": self.daemon.rootfs,
+                                         "command": ["/bin/true"], "gate_open": True})):
+            why = self.refused(PRECONDITION, verb, **fields)
+            for word in words:
+                self.assertIn(word, why)
+        known = self.client.ask("inventory").inventory.workloads
+        self.assertEqual([(w.workload, w.containers[0].state) for w in known], [("w-1", RUNNING)])
+        self.client.ask("attach", ref=ref("w-1", "main"))
+        close_all(self.client.reply_fds)
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGTERM)
+        self.assertEqual(self.client.wait_fact("exited").exit_si_status, 21)
+        self.client.ask("remove_workload", workload="w-1", instance=1, remove_logs=True)
+
+    def test_a_berthd_of_another_release_may_do_all_but_begin(self):
+        for protocol in (2, 4711):
+            self.create()
+            self.launch_until_term(21)
+            self.client = self.daemon.connect(hello=False)
+            hello = self.client.ask("hello", protocol=protocol, version="9.9").hello
+            self.assertIn(f"protocol {protocol} ", hello.refuses_starts)
+            self.starts_alone_are_refused(f"protocol {protocol} ", "one release")
+            self.client = self.daemon.connect()  # the next one is of ours
+        self.create()
+        self.launch(["/bin/true"], wait="exited")
+
+    def test_monitors_of_another_release_are_not_started(self):
+        self.create()
+        self.launch_until_term(21)
+        self.daemon.kill()
+        monitor = f"{self.daemon.base}/another-monitor"
+        with open(f"{BUILD}/sandbox/monitor/berth-monitor", "rb") as file:
+            program = file.read()
+        self.assertEqual(program.count(b"berth-monitor of setup "), 1)
+        for other in (re.sub(rb"(berth-monitor of setup )\d", rb"\g<1>2", program), b"#!/bin/sh\n"):
+            with open(monitor, "wb") as file:
+                file.write(other)
+            self.daemon.monitor = monitor
+            self.daemon.start()
+            self.client = self.daemon.connect(hello=False)
+            hello = self.client.ask("hello", protocol=1).hello
+            self.assertIn("another-monitor is not of this berth-sandboxd's release", hello.refuses_starts)
+            self.daemon.kill()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.starts_alone_are_refused("another-monitor", "one")
 
 
 class Mortal(Story):
@@ -452,6 +502,9 @@ class Deaths(Mortal):
         self.client = self.daemon.connect()
         self.assertEqual([w.workload for w in self.client.ask("inventory").inventory.workloads], ["w-2"])
         self.assertEqual(self.client.wait_fact("started").pid, kept)
+        orphans = [warning for warning in self.client.hello.warnings if "of no workload" in warning]
+        self.assertEqual(len(orphans), 1)
+        self.assertRegex(orphans[0], r": [1-9]\d* control groups with their processes, 0 run directories")
         left = [d for d in self.daemon.cgroups() if "/w-1." in d or "/w-3." in d]
         self.assertEqual(left, [])
         self.wait_monitors(1)  # the lost one's has nobody to tell
