@@ -72,7 +72,11 @@ def sandboxd_killed_is_as_good_as_stopped(host):
     if IN_VM:
         raise Skip("the services' own tests kill it")
     status = host.shell("stays", NEVER_ENDS)
+    health = host.api.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=30)
+    equal(next(health), b"\x08\x01")
     host.stop_sandboxd(signal.SIGKILL)
+    equal(next(health), b"\x08\x02", "what berthd says of itself once it has heard of it")
+    health.cancel()
     refused(lambda: host.launch("meanwhile", "/bin/true"), "UNAVAILABLE")
     equal(state_name(host.status("stays")), "RUNNING")
     host.start_again()
