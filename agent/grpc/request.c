@@ -235,7 +235,8 @@ static void refuse_message(struct grpc_call *call, int r)
 	}
 }
 
-/* wire_check() says "type: path: what is wrong"; the path is for programs, too. */
+/* wire_check() says "type: path: what is wrong", or leaves out the path, which has no spaces. It is for programs,
+ * too. */
 static struct grpc_details *details_of_field(const char *text)
 {
 	struct grpc_details *details = NULL;
@@ -243,7 +244,7 @@ static struct grpc_details *details_of_field(const char *text)
 	const char *what = path ? strstr(path + 2, ": ") : NULL;
 	char field[256];
 
-	if (!what)
+	if (!what || memchr(path + 2, ' ', (size_t)(what - path - 2)))
 		return NULL;
 	(void)snprintf(field, sizeof(field), "%.*s", (int)(what - path - 2), path + 2);
 	details = grpc_details_new();

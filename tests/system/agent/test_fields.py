@@ -1,12 +1,13 @@
 """Fields of the contract, and states, that no other story is about."""
 import contextlib
 import os
+import signal
 import time
 
 from api import types
 from host import group_files, read, reason_name, state_name, write
 from session import Session
-from story import Skip, equal, has, refused, story
+from story import IN_VM, Skip, equal, has, refused, story
 from test_life import NEVER_ENDS
 from test_survival import wait_gone
 
@@ -112,3 +113,49 @@ def what_cannot_be_killed_is_stuck_until_it_can(host):
     seen = [(reason_name(event), event.to) for answer in host.api.WatchEvents(id="stuck", from_oldest=True, no_follow=True)
             for event in answer.events]
     has(seen, ("UNKILLABLE", types.STUCK), ("KILLED_AFTER_GRACE", types.EXITED))
+
+
+# --- the host's policy, read again ---
+
+@story
+def a_policy_that_is_read_again_holds_for_what_comes_after(host):
+    def policy(sysctls, **more):
+        host.write_policy(AllowedSysctls=sysctls, **more)
+        host.reload_sandboxd()
+        until_allowed(host, sysctls)
+
+    def launch():
+        return host.launch("wide", "/bin/sleep", "1000", network="NETWORK_HOST")
+    try:
+        equal(refused(launch, "PERMISSION_DENIED", "AllowHostNetwork", field="spec.network").reason, "POLICY")
+        policy("kernel.shm_rmid_forced", AllowHostNetwork="yes", GrantableCapabilities="KILL")
+        equal(state_name(launch()), "RUNNING")
+        equal(os.readlink(f"/proc/{host.status('wide').containers[0].pid}/ns/net"), os.readlink("/proc/self/ns/net"))
+        equal(list(host.api.GetNode().node.grantable_capabilities), ["KILL"])
+        policy("net.ipv4.tcp_syncookies")
+        equal(state_name(host.status("wide")), "RUNNING", "what ran before")
+        host.remove("wide")
+        host.generation += 1
+        refused(launch, "PERMISSION_DENIED", "AllowHostNetwork")
+    finally:
+        host.write_policy()
+        host.reload_sandboxd()
+
+
+# --- sessions that wait for berth-sandboxd ---
+
+@story
+def sessions_that_wait_end_when_sandboxd_goes(host):
+    if IN_VM:
+        raise Skip("the services' own tests kill it")
+    host.shell("box", NEVER_ENDS, container={"stdin": True})
+    os.kill(host.sandboxd.pid, signal.SIGSTOP)  # it takes requests, and does nothing
+    sessions = [Session(host.api.Attach, {"id": "box"}), Session(host.api.Exec, {"id": "box", "command": ["/bin/true"]})]
+    while not all(session.requests.empty() for session in sessions):  # the library has not taken them yet
+        pass
+    host.api.GetNode()  # which comes behind them on the connection
+    host.stop_sandboxd(signal.SIGKILL)
+    for session in sessions:
+        refused(session.end, "UNAVAILABLE")
+    host.start_again()
+    equal(state_name(host.status("box")), "RUNNING")

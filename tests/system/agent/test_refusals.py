@@ -81,17 +81,42 @@ def wrong_fields_of_a_spec_are_named(host):
 @story
 def bytes_that_are_no_text_are_refused(host):
     """NUL and bad UTF-8, as no library would send them."""
-    from api import pb, SERVICE
-    import grpc
-    call = host.api.channel.unary_unary(f"/{SERVICE.full_name}/Get")
-    for raw in (b"\x0a\x03a\0b", b"\x0a\x02\xff\xfe", b"\x0a\x05ab", b"\xff" * 30):
-        try:
-            call(raw, timeout=10)
-        except grpc.RpcError as error:
-            equal(error.code().name, "INVALID_ARGUMENT", f"the code for {raw!r}")
-            continue
-        raise AssertionError(f"{raw!r} was taken")
+    from api import pb
+    for raw, *field in ((b"\x0a\x03a\0b", "id"), (b"\x0a\x02\xff\xfe", "id"), (b"\x0a\x05ab", "id"), (b"\xff" * 30,)):
+        equal(list(refused_raw(host, "Get", raw).fields), field, f"the fields of {raw!r}")
+    spec = pb.LaunchRequest(spec={"id": "x", "containers": [{"name": "m", "command": ["/bin/a", "M"], "env": {"A": "M"}}]})
+    spec = spec.SerializeToString()
+    for at, field in ((spec.index(b"M"), "spec.containers.command"), (spec.rindex(b"M"), "spec.containers.env.value")):
+        equal(list(refused_raw(host, "Launch", spec[:at] + b"\0" + spec[at + 1:]).fields), [field])
     equal(pb.GetRequest.FromString(b"\x0a\x01a").id, "a")
+
+
+def refused_raw(host, method, raw):
+    """What bytes that no library would send are refused with."""
+    from api import Refused, SERVICE
+    import grpc
+    try:
+        host.api.channel.unary_unary(f"/{SERVICE.full_name}/{method}")(raw, timeout=10)
+    except grpc.RpcError as error:
+        why = Refused(error)
+        equal(why.code, "INVALID_ARGUMENT", f"the code for {raw!r}")
+        return why
+    raise AssertionError(f"{raw!r} was taken")
+
+
+@story
+def sizes_of_terminals_have_a_limit_and_a_field(host):
+    from session import Session
+    host.launch("there", "/bin/sleep", "1000", container={"tty": True, "stdin": True})
+    for start, later, field in (({"size": {"rows": 10001, "columns": 80}}, None, "start.size"),
+                                ({"size": {"rows": 24, "columns": 4294967295}}, None, "start.size"),
+                                ({}, {"rows": 65537, "columns": 80}, "resize")):
+        for method, more in ((host.api.Exec, {"command": ["/bin/sleep", "1000"], "tty": True}), (host.api.Attach, {})):
+            session = Session(method, {"id": "there", **more, **start})
+            if later:
+                session.say(resize=later)
+            why = refused(session.end, "INVALID_ARGUMENT", "10000", field=field)
+            equal(list(why.fields), [field])
 
 
 @story
