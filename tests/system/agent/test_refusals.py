@@ -86,7 +86,7 @@ def bytes_that_are_no_text_are_refused(host):
         equal(list(refused_raw(host, "Get", raw).fields), field, f"the fields of {raw!r}")
     spec = pb.LaunchRequest(spec={"id": "x", "containers": [{"name": "m", "command": ["/bin/a", "M"], "env": {"A": "M"}}]})
     spec = spec.SerializeToString()
-    for at, field in ((spec.index(b"M"), "spec.containers.command"), (spec.rindex(b"M"), "spec.containers.env.value")):
+    for at, field in ((spec.index(b"M"), "spec.containers[0].command[1]"), (spec.rindex(b"M"), "spec.containers[0].env[0].value")):
         equal(list(refused_raw(host, "Launch", spec[:at] + b"\0" + spec[at + 1:]).fields), [field])
     equal(pb.GetRequest.FromString(b"\x0a\x01a").id, "a")
 
