@@ -360,9 +360,10 @@ static void hand_terminal_over(struct session *session)
 static int wait_program(void *context, struct err *err)
 {
 	struct session *session = context;
-	int r = birth_wait(&session->birth, err);
+	int r;
 
 	FAILPOINT_RETURN("monitor.exec.wait", err);
+	r = birth_wait(&session->birth, err);
 	if (r >= 0)
 		hand_terminal_over(session);
 	return r;

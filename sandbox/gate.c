@@ -1,10 +1,12 @@
 #include "sandbox/gate.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,7 +15,7 @@
 
 int gate_init(struct gate *gate, struct err *err)
 {
-	*gate = (struct gate){ .up_fd = -1, .down_fd = -1 };
+	*gate = (struct gate){ .up_fd = -1, .down_fd = -1, .monitor_fd = -1 };
 	gate->page = mmap(NULL, sizeof(*gate->page), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (gate->page == MAP_FAILED) {
@@ -24,8 +26,10 @@ int gate_init(struct gate *gate, struct err *err)
 	gate->page->terminal_fd = -1;
 	gate->up_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	gate->down_fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-	if (gate->up_fd < 0 || gate->down_fd < 0) {
-		int r = err_set(err, ERR_EXHAUSTED, errno, "cannot make an eventfd: %m");
+	gate->monitor_fd = pidfd_open(getpid(), 0);
+	if (gate->up_fd < 0 || gate->down_fd < 0 || gate->monitor_fd < 0) {
+		int r = err_set(err, ERR_EXHAUSTED, errno,
+				"cannot make an eventfd, or a pidfd: %m");
 
 		gate_done(gate);
 		return r;
@@ -40,6 +44,14 @@ void gate_done(struct gate *gate)
 	gate->page = NULL;
 	fd_close(&gate->up_fd);
 	fd_close(&gate->down_fd);
+	fd_close(&gate->monitor_fd);
+}
+
+bool gate_is_abandoned(const struct gate *gate)
+{
+	struct pollfd monitor = { .fd = gate->monitor_fd, .events = POLLIN };
+
+	return poll(&monitor, 1, 0) == 1;
 }
 
 static void eventfd_raise(int fd)

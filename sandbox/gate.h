@@ -58,8 +58,9 @@ struct gate_page {
 
 struct gate {
 	struct gate_page *page;
-	int up_fd;   /* eventfd: the process has news */
-	int down_fd; /* eventfd: the process may go on */
+	int up_fd;      /* eventfd: the process has news */
+	int down_fd;    /* eventfd: the process may go on */
+	int monitor_fd; /* pidfd of whoever made the gate */
 };
 
 /* Make the page and the descriptors: 0 or a negative errno with @err. */
@@ -70,6 +71,8 @@ void gate_done(struct gate *gate);
 void gate_tell(struct gate *gate, enum gate_phase phase);
 int gate_wait(struct gate *gate); /* until gate_let_pass(); 0 or a negative errno */
 void gate_warn(struct gate *gate, const struct err *err);
+/* The monitor has died: nobody will let us pass. From inside another pid namespace getppid(2) cannot tell. */
+bool gate_is_abandoned(const struct gate *gate);
 /* Before low numbers become scarce: wait until the monitor has made what it needs, and have the table to
  * ourselves. Giving it back is no system call. */
 void gate_take_table(struct gate *gate);

@@ -329,9 +329,10 @@ static void remove_socket(void *context)
 static int wait_program(void *context, struct err *err)
 {
 	struct launch *launch = context;
-	int r = birth_wait(&launch->birth, err);
+	int r;
 
 	FAILPOINT_RETURN("monitor.launch.wait", err);
+	r = birth_wait(&launch->birth, err);
 	if (r < 0)
 		return r;
 	launch->birth.setup.terminal_fd = launch->birth.gate.page->terminal_fd;

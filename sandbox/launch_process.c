@@ -190,6 +190,9 @@ int process_settle(struct process *process, struct err *err)
 	/* The monitor's death is ours until the gate: half a container is of no use to anybody. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return err_set(err, ERR_INTERNAL, errno, "cannot follow the monitor: %m");
+	/* It may have died before that. Then the socket that we share with it would answer for it for ever. */
+	if (gate_is_abandoned(process->gate))
+		return err_set(err, ERR_INTERNAL, ESRCH, "the monitor has died");
 	return rootfs_chdir(process->working_dir, err);
 }
 

@@ -178,6 +178,33 @@ static void the_monitor_makes_nothing_while_the_process_has_the_table(void **sta
 	gate_done(&gate);
 }
 
+static void who_waits_sees_that_the_monitor_is_dead(void **state)
+{
+	int said[2];
+	char answer = 0;
+	struct gate gate;
+	pid_t pid;
+
+	assert_int_equal(pipe(said), 0);
+	pid = fork();
+	if (pid == 0) { /* the monitor, which dies when it has a process */
+		struct pollfd end;
+
+		if (gate_init(&gate, NULL) < 0 || gate_is_abandoned(&gate) || fork() != 0)
+			_exit(0);
+		end = (struct pollfd){ .fd = gate.monitor_fd, .events = POLLIN };
+		(void)poll(&end, 1, 10000);
+		answer = gate_is_abandoned(&gate) ? 'd' : 'l';
+		(void)!write(said[1], &answer, 1);
+		_exit(0);
+	}
+	(void)close(said[1]);
+	reap(pid, 0);
+	assert_int_equal(read(said[0], &answer, 1), 1);
+	assert_int_equal(answer, 'd');
+	(void)close(said[0]);
+}
+
 static void warnings_are_cut_and_counted(void **state)
 {
 	struct gate gate;
@@ -201,6 +228,7 @@ int main(void)
 		cmocka_unit_test(death_is_noticed_too),
 		cmocka_unit_test(the_low_number_is_the_process_s_whatever_the_monitor_makes),
 		cmocka_unit_test(the_monitor_makes_nothing_while_the_process_has_the_table),
+		cmocka_unit_test(who_waits_sees_that_the_monitor_is_dead),
 		cmocka_unit_test(warnings_are_cut_and_counted),
 	};
 
