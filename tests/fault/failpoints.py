@@ -73,9 +73,15 @@ class Failpoints:
     def fired(self, name):
         return self.get(name, "fired")
 
-    def wait_fired(self, name, seconds=20):
+    def wait_fired(self, name):
+        self._wait(name, "fired", 1)
+
+    def wait_reached(self, name, times):
+        self._wait(name, "reached", times)
+
+    def _wait(self, name, field, value, seconds=20):
         deadline = time.monotonic() + seconds
-        while not self.fired(name):
+        while self.get(name, field) < value:
             if time.monotonic() > deadline:
                 raise AssertionError(f"failpoint {name} was not reached")
             time.sleep(0.001)  # memory that is shared tells nobody of its change
