@@ -68,18 +68,22 @@ class Host:
         with open("/proc/self/mountinfo", encoding="utf-8") as file:
             state |= {"mount " + line.split()[4] for line in file if self.place in line or "/berth/" in line}
         state |= {"netns " + name for name in glob.glob("/run/netns/*")}
-        for pid in glob.glob("/proc/[0-9]*"):
-            try:
-                where = os.readlink(pid + "/exe")
-                if where.startswith((BUILD + "/agent", BUILD + "/sandbox", self.place)):
-                    state.add(f"process {pid[6:]} {where}")
-            except OSError:
-                pass
+        for pid in filter(str.isdigit, os.listdir("/proc") if not IN_VM else ()):
+            with contextlib.suppress(OSError):
+                if self._is_ours(pid):
+                    state.add(f"process {pid} " + read(f"/proc/{pid}/cmdline").replace("\0", " "))
         for root, directories, _ in os.walk("/sys/fs/cgroup"):
             directories[:] = [d for d in directories if d != "process_api"]
             if self.group_base + "/" in root + "/" or re.search("/workloads/[^/]+/", root) and IN_VM:
                 state.add("group " + root)
         return state
+
+    def _is_ours(self, pid):
+        """Another pair of daemons may be on this host: whether this one has something of this place."""
+        name = os.path.basename(self.place)
+        return read(f"/proc/{pid}/comm").startswith("berth") and (
+            name in read(f"/proc/{pid}/cmdline") or
+            any(name in os.readlink(link) for link in glob.glob(f"/proc/{pid}/fd/*")))
 
     def what_is_left(self):
         return sorted(self._state_of_host() - self.before)
