@@ -8,6 +8,7 @@ import subprocess
 import termios
 import time
 
+import changes
 from api import types
 from host import state_name
 from session import Session
@@ -139,15 +140,16 @@ def memory_of(host):
 def an_exec_that_nobody_waits_for_ends(host):
     start_box(host)
     session = execute(host, "box", "/bin/sh", "-c", "echo $$; exec sleep 1000")
-    session.wait(lambda s: s.stdout, "its pid")
+    session.wait(lambda s: s.stdout and s.started, "its start")
     with host.api.WatchEvents(id="box", from_oldest=True) as events:
         session.cancel()
         for answer in events:
             if any(types.Reason.Name(event.reason) == "EXEC_ENDED" and event.generation == host.generation
                    for event in answer.events):  # earlier stories have a "box", too
                 break
-    text = execute_and_read(host, "box", "ps")
-    equal("sleep 1000" in text, False, "whether the program runs on")
+    if not changes.until_ended(session.started.pid):  # the event says that it is killed, not that it has ended
+        raise AssertionError("the program runs on")
+    equal("sleep 1000" in execute_and_read(host, "box", "ps"), False, "whether there is another one")
 
 
 def execute_and_read(host, name, *command):

@@ -121,6 +121,20 @@ static void read_all(int fd, char *text, size_t size)
 	text[length] = '\0';
 }
 
+static void read_line(int fd, char *text, size_t size)
+{
+	size_t length = 0;
+
+	do {
+		struct pollfd polled = { fd, POLLIN, 0 };
+
+		assert_true(length < size - 1);
+		assert_int_equal(poll(&polled, 1, HARNESS_TIMEOUT_MS), 1);
+		assert_int_equal(read(fd, text + length, 1), 1);
+	} while (text[length++] != '\n');
+	text[length] = '\0';
+}
+
 static void sleeper(struct container *container)
 {
 	container_init(container, &harness, ARGV("sleep", "1000"));
@@ -200,11 +214,14 @@ static void a_session_with_a_terminal_gets_one_of_the_containers(void **state)
 	session_start(&session, &container, ARGV("sh", "-c", "tty; stty size; read x; exit 4"));
 	session_expect(&session, MONITOR_STARTED);
 	assert_true(session.terminal_fd >= 0);
-	assert_int_equal(write(session.terminal_fd, "go\n", 3), 3);
+	read_line(session.terminal_fd, text, sizeof(text));
+	assert_string_equal(text, "/dev/pts/0\r\n");
+	read_line(session.terminal_fd, text, sizeof(text));
+	assert_string_equal(text, "33 99\r\n");
+	assert_int_equal(write(session.terminal_fd, "go\n", 3), 3); /* not before: it is echoed */
 	session_expect(&session, MONITOR_EXITED);
 	assert_int_equal(session.last.exited.exit_si_status, 4);
 	read_all(session.terminal_fd, text, sizeof(text));
-	assert_non_null(strstr(text, "/dev/pts/0\r\n33 99\r\n"));
 	session_end(&session);
 	end_sleeper(&container);
 }
