@@ -238,10 +238,10 @@ class FaultyHost(host.Host):
         return self.groups(workload_id) + self.files(workload_id or "*") + \
             [f"monitor {pid}" for pid in self.monitors(workload_id)]
 
-    def until_gone(self, workload_id=None, seconds=20):
-        """What a restarted daemon still removes is gone soon."""
+    def until_gone(self, workload_id=None, seconds=20, but_below=None):
+        """What a daemon still removes, and a monitor that was told to end, is gone soon."""
         deadline = time.monotonic() + seconds
-        while self.what_lives(workload_id):
+        while left := [one for one in self.what_lives(workload_id) if not (but_below and one.startswith(but_below))]:
             if time.monotonic() > deadline:
-                raise Wrong(f"it is left: {self.what_lives(workload_id)[:6]}")
+                raise Wrong(f"it is left: {left[:6]}")
             time.sleep(0.005)  # directories of the kernel tell nobody that they go

@@ -150,7 +150,7 @@ def while_nothing_can_be_written(host, spoil, mend, reason):
                 raise Wrong(f"launches are accepted, and {reason}")
             late.delete()
             late = Workload(host, "late")
-        equal([w for w in host.what_lives(late.id) if not w.startswith(host.log_dir)], [])
+        host.until_gone(late.id, but_below=host.log_dir)
         equal(len(host.api.List().workloads) >= 2, True)
         record = Session(host.api.Exec, {"id": workloads[0].id, "command": ["/bin/sh", "-c", "exit 7"]}).end()
         equal((record.kind, record.code), (types.EXIT_CODE, 7))
