@@ -72,8 +72,7 @@ class Host:
             with contextlib.suppress(OSError):
                 if self._is_ours(pid):
                     state.add(f"process {pid} " + read(f"/proc/{pid}/cmdline").replace("\0", " "))
-        for root, directories, _ in os.walk("/sys/fs/cgroup"):
-            directories[:] = [d for d in directories if d != "process_api"]
+        for root, _, _ in os.walk("/sys/fs/cgroup"):
             if self.group_base + "/" in root + "/" or re.search("/workloads/[^/]+/", root) and IN_VM:
                 state.add("group " + root)
         return state
