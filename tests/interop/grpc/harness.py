@@ -84,8 +84,12 @@ PING, PING_ACK, GOAWAY = (6, 0), (6, 1), (7, 0)  # type and flags of frames
 PREFACE_BYTES = 24
 
 
+END = "end"
+
+
 class Tap:
-    """Connections to the unix socket `path` through here, where frames are counted: "out" of the client, "in" to it."""
+    """Connections to the unix socket `path` through here, where frames are counted: "out" of the client, "in" to it;
+    and the END of each direction."""
 
     number = 0
 
@@ -132,6 +136,8 @@ class Tap:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # one of them has gone
+        finally:
+            self._count(way, END)
 
     def _count(self, way, kind):
         with self.changed:
