@@ -311,7 +311,7 @@ static void take(struct container *container, const int *fds, size_t fd_count)
 		(void)close(fds[i]);
 }
 
-void container_expect(struct container *container, uint32_t kind)
+uint32_t container_expect_either(struct container *container, uint32_t kind, uint32_t other)
 {
 	for (;;) {
 		struct pollfd polled = { container->launched.control_fd, POLLIN, 0 };
@@ -327,12 +327,17 @@ void container_expect(struct container *container, uint32_t kind)
 			fail_msg("the monitor went away before a message of kind %u", kind);
 		assert_int_equal(r, 1);
 		take(container, fds, fd_count);
-		if (container->last.header.kind == kind)
-			return;
+		if (container->last.header.kind == kind || container->last.header.kind == other)
+			return container->last.header.kind;
 		if (container->last.header.kind == MONITOR_START_FAILED)
 			fail_msg("step %s: %s", container->last.failed.step,
 				 container->last.failed.err.text);
 	}
+}
+
+void container_expect(struct container *container, uint32_t kind)
+{
+	(void)container_expect_either(container, kind, kind);
 }
 
 void container_tell(struct container *container, uint32_t kind, struct monitor_message *message,

@@ -68,6 +68,9 @@ void container_launch(struct container *container, struct harness *harness);
 
 /* Receive until @kind came, keeping what came before. Fails the test after HARNESS_TIMEOUT_MS. */
 void container_expect(struct container *container, uint32_t kind);
+
+/* The same, until one of the two came: which one. */
+uint32_t container_expect_either(struct container *container, uint32_t kind, uint32_t other);
 void container_tell(struct container *container, uint32_t kind, struct monitor_message *message,
 		    int fd);
 

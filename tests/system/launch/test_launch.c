@@ -482,6 +482,10 @@ static void memory_and_processes_are_limited_from_the_first_instruction(void **s
 	container_done(&container, &harness);
 }
 
+/*
+ * How far it comes depends on what the kernel has charged and given back elsewhere: mostly it is
+ * refused memory while it is set up, and sometimes killed inside execve(2). Both say why.
+ */
 static void too_little_memory_to_start_in_is_told(void **state)
 {
 	struct container container;
@@ -489,9 +493,16 @@ static void too_little_memory_to_start_in_is_told(void **state)
 	container_init(&container, &harness, ARGV("true"));
 	container.limits.memory_max_bytes = 64 << 10;
 	container_launch(&container, &harness);
-	container_expect(&container, MONITOR_START_FAILED);
-	assert_int_equal(container.last.failed.err.kind, ERR_START);
-	assert_non_null(strstr(container.last.failed.err.text, "memory"));
+	if (container_expect_either(&container, MONITOR_START_FAILED, MONITOR_EXITED) ==
+	    MONITOR_START_FAILED) {
+		assert_int_equal(container.last.failed.err.kind, ERR_START);
+		assert_non_null(strstr(container.last.failed.err.text, "memory"));
+	} else {
+		assert_int_equal(container.last.exited.exit_si_code, CLD_KILLED);
+		assert_int_equal(container.last.exited.exit_si_status, SIGKILL);
+		assert_true(container.last.exited.total_oom_kills > 0);
+		container_tell(&container, MONITOR_ACK_EXIT, NULL, -1);
+	}
 	(void)container_wait_monitor(&container);
 	container_done(&container, &harness);
 }
