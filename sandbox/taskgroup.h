@@ -25,6 +25,7 @@
 
 #include "proto/cleanup.h"
 #include "proto/err.h"
+#include "proto/ranges.h"
 #include "sandbox/hierarchy.h"
 
 #define TASKGROUP_UNSET     UINT64_MAX       /* leave what the kernel has */
@@ -32,8 +33,8 @@
 
 #define TASKGROUP_PATH_MAX      512
 #define TASKGROUP_CPU_PERIOD_US 100000
-#define TASKGROUP_IO_LIMITS_MAX 16
-#define TASKGROUP_CPUSET_MAX    256
+#define TASKGROUP_IO_LIMITS_MAX RANGE_IO_LIMITS_MAX
+#define TASKGROUP_CPUSET_MAX    (RANGE_CPUSET_LENGTH_MAX + 1)
 
 /* A block device's caps; each may be TASKGROUP_UNSET or TASKGROUP_UNLIMITED. */
 struct taskgroup_io_limit {
@@ -47,14 +48,14 @@ struct taskgroup_io_limit {
 
 /*
  * What a group may use, in words of neither cgroup version. Start from taskgroup_limits_init(), which
- * makes every value TASKGROUP_UNSET: zero is a limit. An update leaves unset values as they are.
+ * makes every value TASKGROUP_UNSET: zero is a limit. proto/ranges.h says what they may be. An update leaves unset values as they are.
  * TASKGROUP_UNLIMITED is allowed for cpu_millis, memory_*, and pids_max.
  */
 struct taskgroup_limits {
-	uint64_t cpu_millis;   /* cpu time per 100 ms period; 1000 is one cpu; 10 to 1,000,000 */
-	uint64_t cpu_burst_us; /* saved up from idle periods; at most the quota of one period */
-	uint64_t cpu_weight;   /* under contention; 1 to 10000, 100 is everyone's default */
-	uint64_t memory_max_bytes;  /* killed above it */
+	uint64_t cpu_millis;       /* cpu time per 100 ms period; 1000 is one cpu */
+	uint64_t cpu_burst_us;     /* saved up from idle periods; at most the quota of one period */
+	uint64_t cpu_weight;       /* under contention; 1 to 10000, 100 is everyone's default */
+	uint64_t memory_max_bytes; /* killed above it */
 	uint64_t memory_high_bytes; /* throttled above it; v2 */
 	uint64_t memory_low_bytes;  /* not reclaimed below it; v2, where <base> protects too */
 	uint64_t

@@ -9,13 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "sandbox/cpulist.h"
+#include "proto/cpulist.h"
 
-#define CPU_MILLIS_MIN 10 /* the kernel's smallest quota is 1 ms in a period */
-#define CPU_MILLIS_MAX 1000000
-#define WEIGHT_MAX     10000
-#define MEMORY_MIN     4096
-#define PIDS_MAX       4194304
+#define MEMORY_MIN 4096
 
 void taskgroup_limits_init(struct taskgroup_limits *limits)
 {
@@ -44,11 +40,13 @@ struct value_rule {
 };
 
 static const struct value_rule value_rules[] = {
-	{ "cpu_millis", offsetof(struct taskgroup_limits, cpu_millis), CPU_MILLIS_MIN,
-	  CPU_MILLIS_MAX, true, NULL },
+	{ "cpu_millis", offsetof(struct taskgroup_limits, cpu_millis), RANGE_CPU_MILLIS_MIN,
+	  RANGE_CPU_MILLIS_MAX, true, NULL },
 	{ "cpu_burst_us", offsetof(struct taskgroup_limits, cpu_burst_us), 0,
-	  CPU_MILLIS_MAX *(uint64_t)TASKGROUP_CPU_PERIOD_US / 1000, false, "cgroup.cpu.burst" },
-	{ "cpu_weight", offsetof(struct taskgroup_limits, cpu_weight), 1, WEIGHT_MAX, false, NULL },
+	  RANGE_CPU_MILLIS_MAX *(uint64_t)TASKGROUP_CPU_PERIOD_US / 1000, false,
+	  "cgroup.cpu.burst" },
+	{ "cpu_weight", offsetof(struct taskgroup_limits, cpu_weight), 1, RANGE_WEIGHT_MAX, false,
+	  NULL },
 	{ "memory_max_bytes", offsetof(struct taskgroup_limits, memory_max_bytes), MEMORY_MIN,
 	  INT64_MAX, true, NULL },
 	{ "memory_high_bytes", offsetof(struct taskgroup_limits, memory_high_bytes), MEMORY_MIN,
@@ -59,8 +57,8 @@ static const struct value_rule value_rules[] = {
 	  true, "cgroup.memory.swap" },
 	{ "memory_oom_group", offsetof(struct taskgroup_limits, memory_oom_group), 0, 1, false,
 	  "cgroup.memory.oom_group" },
-	{ "pids_max", offsetof(struct taskgroup_limits, pids_max), 1, PIDS_MAX, true, NULL },
-	{ "io_weight", offsetof(struct taskgroup_limits, io_weight), 1, WEIGHT_MAX, false,
+	{ "pids_max", offsetof(struct taskgroup_limits, pids_max), 1, RANGE_PIDS_MAX, true, NULL },
+	{ "io_weight", offsetof(struct taskgroup_limits, io_weight), 1, RANGE_WEIGHT_MAX, false,
 	  "cgroup.io.weight" },
 };
 
@@ -122,8 +120,8 @@ static int check_io_limits(const struct hierarchy *hierarchy, const struct taskg
 					    limit->read_ops_per_s, limit->write_ops_per_s };
 
 		for (size_t k = 0; k < ARRAY_SIZE(values); k++) {
-			if (values[k] == 0 ||
-			    (k >= 2 && values[k] > UINT32_MAX && values[k] < TASKGROUP_UNLIMITED))
+			if (values[k] == 0 || (k >= 2 && values[k] > RANGE_IO_OPS_MAX &&
+					       values[k] < TASKGROUP_UNLIMITED))
 				return err_set(err, ERR_INVALID, EINVAL,
 					       "io_limits of device %u:%u: %" PRIu64
 					       " is no rate per second",

@@ -12,8 +12,6 @@
 #include "berth/v1/types.pb-c.h"
 #include "proto/err.h"
 
-#define RESOURCE_PIDS_MAX 4194304
-
 /* Where in a request: paths of wrong fields begin with @prefix. */
 struct check {
 	struct engine_fault *fault;

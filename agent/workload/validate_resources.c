@@ -3,16 +3,12 @@
 
 #include "agent/workload/validate.h"
 #include "proto/cleanup.h"
-#include "proto/quantity.h"
+#include "proto/cpulist.h"
+#include "proto/ranges.h"
 
-#define CPU_LIMIT_MIN_MILLIS 10
-#define CPU_MAX_MILLIS       10000000 /* ten thousand cores: more is a mistake of units */
-#define QUOTA_US_PER_MILLI   100      /* of the period of 100 ms */
-#define MEMORY_MIN_BYTES     (1ULL << 20)
-#define MEMORY_MAX_BYTES     (1ULL << 52)
-#define WEIGHT_MAX           10000
-#define CPU_NUMBER_MAX       8191
-#define IO_LIMITS_MAX        32
+#define QUOTA_US_PER_MILLI 100 /* of the period of 100 ms */
+#define MEMORY_MIN_BYTES   (1ULL << 20)
+#define MEMORY_MAX_BYTES   (1ULL << 52)
 
 static const char *const rlimit_names[] = {
 	"AS",   "CORE",   "CPU",   "DATA", "FSIZE",  "LOCKS",  "MEMLOCK",    "MSGQUEUE",
@@ -34,12 +30,13 @@ static void check_range(const struct check *check, uint64_t value, uint64_t min,
 static void check_cpu(const Berth__V1__Resources *r, const struct check *check)
 {
 	if (r->_cpu_request_millis_case)
-		check_range(check, r->cpu_request_millis, 0, CPU_MAX_MILLIS, "cpu_request_millis");
+		check_range(check, r->cpu_request_millis, 0, RANGE_CPU_MILLIS_MAX,
+			    "cpu_request_millis");
 	if (r->_cpu_limit_millis_case)
-		check_range(check, r->cpu_limit_millis, CPU_LIMIT_MIN_MILLIS, CPU_MAX_MILLIS,
+		check_range(check, r->cpu_limit_millis, RANGE_CPU_MILLIS_MIN, RANGE_CPU_MILLIS_MAX,
 			    "cpu_limit_millis");
 	if (r->_cpu_weight_case)
-		check_range(check, r->cpu_weight, 1, WEIGHT_MAX, "cpu_weight");
+		check_range(check, r->cpu_weight, 1, RANGE_WEIGHT_MAX, "cpu_weight");
 	if (r->_cpu_request_millis_case && r->_cpu_limit_millis_case &&
 	    r->cpu_request_millis > r->cpu_limit_millis)
 		check_wrong(check, "is more than cpu_limit_millis", "cpu_request_millis");
@@ -85,35 +82,12 @@ static bool take_number(const char **text, unsigned long max, unsigned long *ret
 	return true;
 }
 
-/* "0-3,7" */
-static bool is_cpu_list(const char *text)
+static void check_cpuset(const char *list, const char *field, const struct check *check)
 {
-	unsigned long first;
-	unsigned long last;
-
-	for (;;) {
-		if (!take_number(&text, CPU_NUMBER_MAX, &first))
-			return false;
-		if (*text == '-') {
-			text++;
-			if (!take_number(&text, CPU_NUMBER_MAX, &last) || last < first)
-				return false;
-		}
-		if (*text == '\0')
-			return true;
-		if (*text++ != ',')
-			return false;
-	}
-}
-
-static void check_cpusets(const Berth__V1__Resources *r, const struct check *check)
-{
-	static const char why[] = "must be numbers and ranges, like \"0-3,7\"";
-
-	if (*r->cpuset_cpus && !is_cpu_list(r->cpuset_cpus))
-		check_wrong(check, why, "cpuset_cpus");
-	if (*r->cpuset_mems && !is_cpu_list(r->cpuset_mems))
-		check_wrong(check, why, "cpuset_mems");
+	if (*list && (strlen(list) > RANGE_CPUSET_LENGTH_MAX || !cpulist_is_valid(list)))
+		check_wrong(check,
+			    "must be numbers and ranges, like \"0-3,7\", of at most 255 characters",
+			    "%s", field);
 }
 
 /* "254:0", or "/dev/<name>[/<name>]" in plain letters. */
@@ -132,16 +106,27 @@ static bool is_device(const char *text)
 	       take_number(&text, 1048575, &number) && *text == '\0';
 }
 
+static void check_io_limit(const Berth__V1__IoLimit *limit, size_t i, const struct check *check)
+{
+	char field[64];
+
+	if (!is_device(limit->device))
+		check_wrong(check, "must be like \"/dev/vda\" or \"254:0\"",
+			    "io_limits[%zu].device", i);
+	(void)snprintf(field, sizeof(field), "io_limits[%zu].read_ops_per_second", i);
+	check_range(check, limit->read_ops_per_second, 0, RANGE_IO_OPS_MAX, field);
+	(void)snprintf(field, sizeof(field), "io_limits[%zu].write_ops_per_second", i);
+	check_range(check, limit->write_ops_per_second, 0, RANGE_IO_OPS_MAX, field);
+}
+
 static void check_io(const Berth__V1__Resources *r, const struct check *check)
 {
 	if (r->_io_weight_case)
-		check_range(check, r->io_weight, 1, WEIGHT_MAX, "io_weight");
-	if (r->n_io_limits > IO_LIMITS_MAX)
-		check_wrong(check, "at most 32 devices", "io_limits");
+		check_range(check, r->io_weight, 1, RANGE_WEIGHT_MAX, "io_weight");
+	if (r->n_io_limits > RANGE_IO_LIMITS_MAX)
+		check_wrong(check, "at most 16 devices", "io_limits");
 	for (size_t i = 0; i < r->n_io_limits; i++)
-		if (!is_device(r->io_limits[i]->device))
-			check_wrong(check, "must be like \"/dev/vda\" or \"254:0\"",
-				    "io_limits[%zu].device", i);
+		check_io_limit(r->io_limits[i], i, check);
 }
 
 static bool is_rlimit(const char *name)
@@ -180,8 +165,9 @@ void validate_resources(const Berth__V1__Resources *resources, const struct chec
 	check_cpu(resources, check);
 	check_memory(resources, check);
 	if (resources->_pids_limit_case)
-		check_range(check, resources->pids_limit, 1, RESOURCE_PIDS_MAX, "pids_limit");
-	check_cpusets(resources, check);
+		check_range(check, resources->pids_limit, 1, RANGE_PIDS_MAX, "pids_limit");
+	check_cpuset(resources->cpuset_cpus, "cpuset_cpus", check);
+	check_cpuset(resources->cpuset_mems, "cpuset_mems", check);
 	check_io(resources, check);
 	check_rlimits(resources, check);
 }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "agent/workload/admission.h"
+#include "proto/ranges.h"
 
 #define STATE(name) BERTH__V1__WORKLOAD_STATE__##name
 #define ROLE(name)  BERTH__V1__CONTAINER_ROLE__ROLE_##name
@@ -387,10 +388,49 @@ static void small_memory(struct player *player, Berth__V1__WorkloadSpec *spec)
 	player_set_memory(player, spec->containers[0], 4096);
 }
 
-static void wrong_cpuset(struct player *player, Berth__V1__WorkloadSpec *spec)
+static Berth__V1__Resources *some_resources(struct player *player, Berth__V1__WorkloadSpec *spec)
 {
 	player_set_memory(player, spec->containers[0], MIB);
-	spec->containers[0]->resources->cpuset_cpus = (char *)"3-1";
+	return spec->containers[0]->resources;
+}
+
+static void wrong_cpuset(struct player *player, Berth__V1__WorkloadSpec *spec)
+{
+	some_resources(player, spec)->cpuset_cpus = (char *)"3-1";
+}
+
+static void ten_thousand_cores_and_more(struct player *player, Berth__V1__WorkloadSpec *spec)
+{
+	Berth__V1__Resources *resources = some_resources(player, spec);
+
+	resources->_cpu_limit_millis_case =
+		BERTH__V1__RESOURCES___CPU_LIMIT_MILLIS_CPU_LIMIT_MILLIS;
+	resources->cpu_limit_millis = RANGE_CPU_MILLIS_MAX + 1;
+}
+
+static Berth__V1__IoLimit *add_io_limit(struct player *player, Berth__V1__Resources *resources)
+{
+	Berth__V1__IoLimit *limit = arena_message(&player->arena, &berth__v1__io_limit__descriptor);
+
+	limit->device = (char *)"254:0";
+	assert_int_equal(
+		arena_append(&player->arena, &resources->io_limits, &resources->n_io_limits, limit),
+		0);
+	return limit;
+}
+
+static void too_many_devices(struct player *player, Berth__V1__WorkloadSpec *spec)
+{
+	Berth__V1__Resources *resources = some_resources(player, spec);
+
+	for (int i = 0; i <= RANGE_IO_LIMITS_MAX; i++)
+		(void)add_io_limit(player, resources);
+}
+
+static void too_many_operations(struct player *player, Berth__V1__WorkloadSpec *spec)
+{
+	add_io_limit(player, some_resources(player, spec))->write_ops_per_second =
+		RANGE_IO_OPS_MAX + UINT64_C(1);
 }
 
 static void wrong_sysctl(struct player *player, Berth__V1__WorkloadSpec *spec)
@@ -468,6 +508,10 @@ static void wrong_fields_are_named(void **state)
 		{ wrong_signal, "spec.containers[0].stop_signal" },
 		{ small_memory, "spec.containers[0].resources.memory_limit_bytes" },
 		{ wrong_cpuset, "spec.containers[0].resources.cpuset_cpus" },
+		{ ten_thousand_cores_and_more, "spec.containers[0].resources.cpu_limit_millis" },
+		{ too_many_devices, "spec.containers[0].resources.io_limits" },
+		{ too_many_operations,
+		  "spec.containers[0].resources.io_limits[0].write_ops_per_second" },
 		{ wrong_sysctl, "spec.sysctls[\"kernel.core_pattern\"]" },
 		{ wrong_label, "spec.labels[\"-x\"]" },
 		{ mount_over_proc, "spec.containers[0].mounts[0].target" },

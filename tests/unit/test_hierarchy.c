@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sandbox/cpulist.h"
+#include "proto/cpulist.h"
 #include "sandbox/group_file.h"
 #include "sandbox/hierarchy_internal.h"
 

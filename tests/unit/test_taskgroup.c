@@ -292,13 +292,13 @@ static void a_value_that_is_none_is_invalid(void **state)
 		uint64_t value;
 	} rows[] = {
 		{ offsetof(struct taskgroup_limits, cpu_millis), 9 },
-		{ offsetof(struct taskgroup_limits, cpu_millis), 1000001 },
+		{ offsetof(struct taskgroup_limits, cpu_millis), RANGE_CPU_MILLIS_MAX + 1 },
 		{ offsetof(struct taskgroup_limits, cpu_weight), 0 },
 		{ offsetof(struct taskgroup_limits, cpu_weight), TASKGROUP_UNLIMITED },
 		{ offsetof(struct taskgroup_limits, memory_max_bytes), 0 },
 		{ offsetof(struct taskgroup_limits, memory_swap_bytes), UINT64_C(1) << 63 },
 		{ offsetof(struct taskgroup_limits, pids_max), 0 },
-		{ offsetof(struct taskgroup_limits, pids_max), 4194305 },
+		{ offsetof(struct taskgroup_limits, pids_max), RANGE_PIDS_MAX + 1 },
 	};
 	struct taskgroup_limits limits;
 	struct err err = { 0 };

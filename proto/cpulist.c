@@ -1,4 +1,4 @@
-#include "sandbox/cpulist.h"
+#include "proto/cpulist.h"
 
 #include <stdint.h>
 #include <stdlib.h>
