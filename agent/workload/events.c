@@ -91,6 +91,14 @@ void events_done(struct events *events)
 	events->ring = NULL;
 }
 
+uint64_t events_last_of(struct events *events, const char *id)
+{
+	for (uint64_t s = events->newest; s >= events->oldest; s--)
+		if (strcmp(at(events, s)->id, id) == 0)
+			return s;
+	return 0;
+}
+
 bool events_is_record(struct events *events, uint64_t sequence)
 {
 	return sequence >= events->oldest && sequence <= events->newest &&

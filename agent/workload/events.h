@@ -62,6 +62,8 @@ void events_put_again(struct events *events);
 
 /* Another reference to the event @sequence; NULL where its bytes are not in the history. */
 struct event_bytes *events_share(struct events *events, uint64_t sequence);
+/* Its last event that is in the history; 0: none is. */
+uint64_t events_last_of(struct events *events, const char *id);
 /* It is there, and has an exit record. */
 bool events_is_record(struct events *events, uint64_t sequence);
 /* A copy of packed bytes; NULL without memory. */

@@ -52,7 +52,8 @@ static int fill_status(const struct workload *workload, struct arena *arena,
 	if (!life->status || engine_fill_status(workload, arena, life->status) < 0)
 		return -ENOMEM;
 	life->status->event_sequence = workload->event_sequence; /* told or not */
-	life->status->n_labels = 0;
+	if (workload->durable)
+		life->status->n_labels = 0;
 	life->status->next_restart_in_ms = 0;
 	life->status->_lease_left_ms_case = 0;
 	for (size_t i = 0; i < life->status->n_containers; i++) {
@@ -105,6 +106,8 @@ static int fill_life(const struct workload *workload, struct arena *arena,
 	life->killed = workload->killed;
 	life->delete_when_ended = workload->delete_when_ended;
 	life->refused = workload->refused;
+	if (workload->is_replacement && !workload->durable)
+		life->spec = workload->spec->message;
 	if (workload->grace_override_ms >= 0) {
 		life->_grace_override_ms_case =
 			BERTH__AGENT__V1__LIFE___GRACE_OVERRIDE_MS_GRACE_OVERRIDE_MS;
@@ -160,9 +163,8 @@ void workload_keep(struct workload *workload)
 	size_t n;
 
 	arena_init(&arena, LIFE_ARENA_BYTES);
-	/* What is deleted has its tombstone; of what is taken back nothing is to stay. */
-	if (workload->slot == UINT32_MAX || (workload->refused && !workload->is_replacement) ||
-	    fill_life(workload, &arena, &life) < 0)
+	/* What is deleted has its tombstone. */
+	if (workload->slot == UINT32_MAX || fill_life(workload, &arena, &life) < 0)
 		return;
 	n = berth__agent__v1__life__get_packed_size(&life);
 	bytes = malloc(n ? n : 1);
@@ -230,9 +232,9 @@ void engine_keep_all(struct engine *engine)
 	for (size_t i = 0; i < engine->n_workloads; i++) {
 		struct workload *workload = engine->by_id[i];
 
-		if (workload->refused && !workload->is_replacement)
-			continue;
-		workload_put_intent(workload, workload->no_restart);
+		/* Of what is taken back there is to be no intent. */
+		if (!workload->refused || workload->is_replacement)
+			workload_put_intent(workload, workload->no_restart);
 		workload_keep(workload);
 		if (workload->kept)
 			put_life(workload);
@@ -385,6 +387,15 @@ static void load_container(struct container *container, const Berth__Agent__V1__
 		stop_resume(container, life->grace_boot_ns);
 }
 
+static void load_containers(struct workload *workload, const Berth__Agent__V1__Life *life)
+{
+	size_t n = workload->n_containers;
+
+	for (size_t i = 0; i < n && i < life->n_containers && i < life->status->n_containers; i++)
+		load_container(&workload->containers[i], life->containers[i],
+			       life->status->containers[i]);
+}
+
 static void load_successor(struct workload *workload, const Berth__Agent__V1__Successor *kept)
 {
 	struct successor *next = kept && kept->spec ? calloc(1, sizeof(*next)) : NULL;
@@ -439,7 +450,7 @@ static void load_state(struct workload *workload, const Berth__Agent__V1__Life *
 	workload->killed = life->killed;
 	workload->delete_when_ended = life->delete_when_ended;
 	workload->refused = life->refused;
-	workload->is_replacement = life->refused;
+	workload->is_replacement |= life->refused;
 	if (life->_grace_override_ms_case)
 		workload->grace_override_ms = (int64_t)life->grace_override_ms;
 }
@@ -497,12 +508,11 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 	FAILPOINT("berthd.recovery.life");
 	workload->lifeless = false;
 	load_state(workload, life);
-	for (size_t i = 0;
-	     i < workload->n_containers && i < life->n_containers && i < life->status->n_containers;
-	     i++)
-		load_container(&workload->containers[i], life->containers[i],
-			       life->status->containers[i]);
+	if (workload->durable)
+		load_containers(workload, life);
 	load_successor(workload, life->successor);
+	if (!workload->durable)
+		unkept_refuse(workload);
 	if (rebooted)
 		end_by_reboot(workload, life->boot_id);
 	load_timers(workload, life);
@@ -525,15 +535,22 @@ static int load_life(void *userdata, const char *id, const uint8_t *bytes, size_
 	struct engine *engine = userdata;
 	struct workload *workload = engine_lookup(engine, id);
 	Berth__Agent__V1__Life *life = berth__agent__v1__life__unpack(NULL, n, bytes);
+	int r = 0;
 
-	/* Without its intent, or of another life of the id, it says nothing. */
-	if (life && life->status && workload && life->instance == workload->instance) {
+	if (life && life->instance > engine->last_instance)
+		engine->last_instance = life->instance;
+	if (life && life->status && !workload)
+		return unkept_remember(engine, life);
+	if (life && life->status && life->instance > workload->instance)
+		r = unkept_take_place(workload, life);
+	/* Of an earlier life of the id it says nothing. */
+	if (r == 0 && life && life->status && life->instance == workload->instance) {
 		remember_kept(workload, bytes, n);
 		take_life(workload, life);
 	}
 	if (life)
 		berth__agent__v1__life__free_unpacked(life, NULL);
-	return 0;
+	return r;
 }
 
 static void see_number(struct engine *engine, uint64_t sequence)
@@ -635,6 +652,7 @@ int engine_load(struct engine *engine, struct err *err)
 	int r = engine->store->ops->load(engine->store, &visitor, err);
 
 	take_node(engine);
+	unkept_end(engine, r >= 0 && !engine->store->fresh);
 	if (r < 0)
 		return r;
 	leases_loaded(engine);

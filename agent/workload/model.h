@@ -275,6 +275,7 @@ struct engine {
 	bool rebooted;                     /* since what is loaded was kept */
 	uint64_t boot_first_sequence;      /* events before it are of an earlier boot */
 	Berth__Agent__V1__Node *kept_node; /* while loading */
+	LIST_HEAD(, unkept) unkept;        /* while loading */
 	bool loaded; /* workloads of before this start; until the first inventory */
 	/* The store may not know all that the host was asked for, so that not to be known is no reason to
 	 * end. Until an inventory finds nothing that is not known. */
@@ -313,6 +314,9 @@ void workload_touch(struct workload *workload);
 int workload_new(struct engine *engine, struct spec *spec, uint64_t generation, uint64_t epoch,
 		 struct workload **ret_workload, struct err *err);
 void workload_free(struct workload *workload);
+/* @spec, which becomes the workload's, instead of the one before it. Returns 0, or -ENOMEM without containers
+ * and spec. */
+int workload_change_spec(struct workload *workload, struct spec *spec);
 void workload_set_state(struct workload *workload, Berth__V1__WorkloadState state,
 			Berth__V1__Reason reason, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -403,6 +407,17 @@ void engine_keep_node(struct engine *engine);
 /* Put everything once more. */
 void engine_keep_all(struct engine *engine);
 int engine_load(struct engine *engine, struct err *err);
+
+/* unkept.c: launches whose intent was not kept, and whose process died before it had taken them back */
+/* @life, which has no intent, until unkept_end(); it is freed. Returns 0 or -ENOMEM. */
+int unkept_remember(struct engine *engine, Berth__Agent__V1__Life *life);
+/* Become the later life that @life is of. Returns 0 or -ENOMEM. */
+int unkept_take_place(struct workload *workload, const Berth__Agent__V1__Life *life);
+/* After that, and once its state is loaded: it has ended, and may be asked for again. */
+void unkept_refuse(struct workload *workload);
+/* Tell how those ended that were remembered, and forget them. Where the store is not @whole it may be the intent
+ * that is lost: then nothing is told, and what runs is found by the inventory. */
+void unkept_end(struct engine *engine, bool whole);
 
 /* release.c: berth-sandboxd may forget, once what it told is durable */
 struct release;

@@ -219,6 +219,12 @@ static void free_life(struct workload *workload)
 	workload->spec = NULL;
 }
 
+int workload_change_spec(struct workload *workload, struct spec *spec)
+{
+	free_life(workload);
+	return adopt_spec(workload, spec);
+}
+
 void workload_drop_successor(struct workload *workload)
 {
 	if (!workload->successor)
@@ -560,8 +566,7 @@ void workload_succeed(struct workload *workload)
 	struct successor *next = take_ptr(&workload->successor);
 
 	workload_tell_life_over(workload);
-	free_life(workload);
-	if (adopt_spec(workload, next->spec) < 0) {
+	if (workload_change_spec(workload, next->spec) < 0) {
 		/* Nothing runs, and the new life cannot begin: the workload stays ended as it was,
 		 * with the new spec and no containers. */
 		workload->spec = next->spec;

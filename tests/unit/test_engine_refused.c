@@ -139,6 +139,136 @@ static void a_replacement_that_cannot_be_kept_can_be_asked_for_again(void **stat
 	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
 }
 
+/* What a watcher was told of workload "web" since event @since: "GENERATION STATE REASON", in one line. */
+static const char *history(struct player *player, uint64_t since)
+{
+	static char line[1024];
+	size_t n = 0;
+
+	line[0] = '\0';
+	for (size_t i = 0; i < player->store.n_kept; i++) {
+		const struct played_write *kept = &player->store.kept[i];
+		Berth__V1__Event *event;
+
+		if (kept->kind != 'e' || kept->numbers.generation <= since)
+			continue;
+		event = berth__v1__event__unpack(NULL, kept->n, kept->bytes);
+		assert_non_null(event);
+		if (strcmp(event->workload, "web") == 0 && !*event->container)
+			n += (size_t)snprintf(
+				line + n, sizeof(line) - n, "%s%llu %s %s", n ? ", " : "",
+				(unsigned long long)event->generation,
+				protobuf_c_enum_descriptor_get_value(
+					&berth__v1__workload_state__descriptor, event->to)
+					->name,
+				protobuf_c_enum_descriptor_get_value(&berth__v1__reason__descriptor,
+								     event->reason)
+					->name);
+		assert_true(n < sizeof(line));
+		berth__v1__event__free_unpacked(event, NULL);
+	}
+	return line;
+}
+
+/* The disk is full: of a launch its intent is refused, while its events and its life are kept. */
+static void a_launch_that_could_not_be_kept_has_ended_after_a_crash(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "web");
+	struct outcome outcome;
+
+	player->store.intents_wait = true;
+	player_launch(player, spec, 1, 1, &outcome);
+	assert_non_null(played_store_find(&player->store, 'l', "web"));
+	engine_waiter_cancel(&outcome.waiter);
+	player_restart(player);
+	player->store.intents_wait = false;
+	assert_string_equal(history(player, 0),
+			    "1 PENDING ACCEPTED, 1 STARTING ACCEPTED, 1 EXITED HOST_FAILURE, "
+			    "1 EXITED DELETED");
+	assert_null(engine_find(player->engine, "web"));
+	assert_null(played_store_find(&player->store, 'l', "web"));
+	player_connect(player);
+
+	/* It never was: the same command is not stale. */
+	player_run(player, spec, 1);
+	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
+}
+
+static void a_refusal_that_a_crash_cut_off_is_told_to_its_end_once(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+	uint64_t since;
+
+	player->store.intents_wait = true;
+	player_launch(player, player_spec(player, "web"), 1, 1, &outcome);
+	played_store_commit(&player->store, &disk_full);
+	assert_int_equal(player_state(player, "web"), STATE(STOPPING));
+	since = player->engine->events.newest;
+	engine_waiter_cancel(&outcome.waiter);
+	player_restart(player);
+	assert_string_equal(history(player, since), "1 EXITED HOST_FAILURE, 1 EXITED DELETED");
+	since = player->engine->events.newest;
+	player_restart(player);
+	assert_string_equal(history(player, since), "");
+}
+
+static void a_life_that_outlived_its_deletion_tells_nothing(void **state)
+{
+	struct player *player = *state;
+	struct played_write life;
+	struct outcome outcome;
+	uint64_t since;
+
+	player_launch(player, player_spec(player, "web"), 1, 1, &outcome);
+	player_answer_all(player);
+	player_started(player, "web", "main");
+	life = *played_store_find(&player->store, 'l', "web");
+	life.bytes = memcpy(malloc(life.n), life.bytes, life.n);
+	player_delete(player, "web", 1, true, &outcome);
+	player_exited(player, "web", "main", CLD_EXITED, 0);
+	player_answer_all(player);
+	assert_int_equal(outcome.calls, 1);
+	player->store.kept[player->store.n_kept++] = life;
+	since = player->engine->events.newest;
+	player_restart(player);
+	assert_string_equal(history(player, since), "");
+	assert_null(played_store_find(&player->store, 'l', "web"));
+}
+
+static void a_replacement_that_could_not_be_kept_has_ended_after_a_crash(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "web");
+	const struct workload *web;
+	struct outcome outcome;
+	uint64_t since;
+
+	player_run(player, player_spec(player, "web"), 1);
+	(void)player_add_container(player, spec, "second",
+				   BERTH__V1__CONTAINER_ROLE__CONTAINER_ROLE_UNSPECIFIED);
+	player_launch(player, spec, 1, 2, &outcome);
+	player->store.intents_wait = true; /* the stop of the old one is durable */
+	player_exited(player, "web", "main", CLD_EXITED, 0);
+	since = player->engine->events.newest;
+	engine_waiter_cancel(&outcome.waiter);
+	for (int i = 0; i < 2; i++) {
+		player_restart(player);
+		player->store.intents_wait = false;
+		player_connect(player);
+		player_answer_all(player);
+		assert_string_equal(history(player, since), "2 EXITED HOST_FAILURE");
+		web = engine_find(player->engine, "web");
+		assert_int_equal(web->generation, 2);
+		assert_int_equal(web->n_containers, 2);
+		assert_int_equal(player_state(player, "web"), STATE(EXITED));
+		assert_int_equal(player->engine->charged.workloads, 0);
+	}
+	player_run(player, spec, 2);
+	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
+}
+
 static void a_failure_later_ends_nothing(void **state)
 {
 	struct player *player = *state;
@@ -294,6 +424,10 @@ int main(void)
 		T(nobody_who_does_not_wait_hears_of_success),
 		T(a_refusal_does_not_wait_for_a_sandbox_that_is_away),
 		T(a_replacement_that_cannot_be_kept_can_be_asked_for_again),
+		T(a_launch_that_could_not_be_kept_has_ended_after_a_crash),
+		T(a_refusal_that_a_crash_cut_off_is_told_to_its_end_once),
+		T(a_life_that_outlived_its_deletion_tells_nothing),
+		T(a_replacement_that_could_not_be_kept_has_ended_after_a_crash),
 		T(a_failure_later_ends_nothing),
 		T(running_is_answered_when_it_is_durable),
 		T(a_deletion_is_answered_when_it_is_durable_and_told_with_its_event),
