@@ -212,11 +212,13 @@ class FaultyHost(host.Host):
             try:
                 title = host.read(path).rstrip("\0")
                 base = host.read(os.path.dirname(path) + "/cgroup")
+                if self.group_base + "/" not in base or not title.startswith("berth-monitor: "):
+                    continue
+                # The first process has the title too, until its program has begun.
+                is_monitor = len(inner_pids(path.split("/")[2])) == 1
             except OSError:
                 continue
-            if self.group_base + "/" not in base or not title.startswith("berth-monitor: "):
-                continue
-            if workload_id is None or title.startswith(f"berth-monitor: {workload_id}/"):
+            if is_monitor and (workload_id is None or title.startswith(f"berth-monitor: {workload_id}/")):
                 found.append(int(path.split("/")[2]))
         return found
 
