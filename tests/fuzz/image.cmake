@@ -1,0 +1,2 @@
+fuzz_target(image_reference LIBS berth_image)
+fuzz_target(image_documents LIBS berth_image)
