@@ -108,6 +108,15 @@ int names_check_volume(const char *name, struct err *err)
 	return is_id(name) ? 0 : wrong(err, name, "a volume name" ID_ALLOWED);
 }
 
+int names_check_digest(const char *digest, struct err *err)
+{
+	const char *hex = digest && strncmp(digest, "sha256:", 7) == 0 ? digest + 7 : "";
+
+	if (strspn(hex, "0123456789abcdef") != 64 || hex[64])
+		return wrong(err, digest, "a digest, which is sha256: and 64 of 0-9a-f");
+	return 0;
+}
+
 static bool is_env_name(const char *name)
 {
 	if (!name || !*name || is_digit(*name))

@@ -26,6 +26,9 @@ int names_check_workload_id(const char *id, struct err *err);
 int names_check_container(const char *name, struct err *err);
 int names_check_volume(const char *name, struct err *err);
 
+/* What a layer or any other content is called by: "sha256:" and 64 of 0-9a-f. */
+int names_check_digest(const char *digest, struct err *err);
+
 /* One variable: @name of letters, digits, '_', '-' and '.', not starting with a digit; @value UTF-8
  * without control characters; together no longer than execve(2) takes. */
 int names_check_env(const char *name, const char *value, struct err *err);

@@ -92,11 +92,8 @@ static int receive_one(struct agent_link *link)
 		link->ending = true;
 		return 0;
 	}
-	if (r > 0 && packet.n_fds > 0)
-		r = err_set(&err, ERR_INVALID, EPROTO,
-			    "descriptors came with a request, and none ever should");
 	if (r > 0)
-		r = link->func(link->connection, packet.bytes, packet.length, link->userdata, &err);
+		r = link->func(link->connection, &packet, link->userdata, &err);
 	if (r < 0) {
 		(void)err_prefix(&err, r, "connection closed");
 		log_failure(LOG_WARNING, &about, &err);

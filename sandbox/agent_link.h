@@ -18,13 +18,15 @@
 #include "berth/sandbox/v1/sandbox.pb-c.h"
 #include "proto/cleanup.h"
 #include "proto/err.h"
+#include "proto/packet.h"
 #include "sandbox/registry.h"
 
 struct agent_link;
 
-/* A packet came. Returns 0, or negative to end the connection, with @err for the log. */
-typedef int agent_link_func(uint64_t connection, const uint8_t *bytes, size_t length,
-			    void *userdata, struct err *err);
+/* A packet came; descriptors that are not taken out of it are closed. Returns 0, or negative to end the
+ * connection, with @err for the log. */
+typedef int agent_link_func(uint64_t connection, struct packet *packet, void *userdata,
+			    struct err *err);
 
 /*
  * Serve @listen_fd, which becomes the link's. Peers of uid 0 and of @agent_uid are accepted.

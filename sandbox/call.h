@@ -15,6 +15,7 @@
 #include "proto/err.h"
 #include "sandbox/registry.h"
 
+struct packet;
 struct sandboxd;
 
 struct call {
@@ -22,6 +23,7 @@ struct call {
 	struct asker asker;
 	struct arena *arena; /* of the request; answers are built in it too */
 	const Berth__Sandbox__V1__Request *request;
+	struct packet *packet; /* its descriptors are as many as the verb has */
 	struct workload *workload;
 	struct container *container;
 	Berth__Sandbox__V1__RemoveResult *removed; /* what the Remove verbs collect */
@@ -38,3 +40,5 @@ call_handler call_watch_pressure, call_limit_workloads;                  /* requ
 call_handler call_reclaim, call_squeeze;                                 /* requests_pressure.c */
 call_handler call_exec;                                                  /* requests_exec.c */
 call_handler call_socket;                                                /* requests_socket.c */
+call_handler call_unpack_layer, call_list_layers;                        /* requests_layer.c */
+call_handler call_remove_layer, call_verify_layer;                       /* requests_layer.c */

@@ -5,6 +5,7 @@
 
 #include "proto/log.h"
 #include "proto/names.h"
+#include "proto/packet.h"
 #include "proto/wirecheck.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
@@ -37,6 +38,7 @@ static const struct verb {
 	unsigned int states; /* of the container, that permit it */
 	bool before_hello;
 	call_handler *handler;
+	size_t descriptors; /* that come with it */
 } verbs[] = {
 	{ VERB(HELLO), "Hello", TARGET_HOST, 0, true, call_hello },
 	{ VERB(INVENTORY), "Inventory", TARGET_HOST, 0, false, call_inventory },
@@ -60,6 +62,10 @@ static const struct verb {
 	{ VERB(RECLAIM), "Reclaim", TARGET_WORKLOAD, 0, false, call_reclaim },
 	{ VERB(SQUEEZE), "Squeeze", TARGET_WORKLOAD, 0, false, call_squeeze },
 	{ VERB(LIMIT_WORKLOADS), "LimitWorkloads", TARGET_HOST, 0, false, call_limit_workloads },
+	{ VERB(UNPACK_LAYER), "UnpackLayer", TARGET_HOST, 0, false, call_unpack_layer, 1 },
+	{ VERB(LIST_LAYERS), "ListLayers", TARGET_HOST, 0, false, call_list_layers },
+	{ VERB(REMOVE_LAYER), "RemoveLayer", TARGET_HOST, 0, false, call_remove_layer },
+	{ VERB(VERIFY_LAYER), "VerifyLayer", TARGET_HOST, 0, false, call_verify_layer },
 };
 
 static const struct verb *find_verb(Berth__Sandbox__V1__Request__VerbCase number)
@@ -208,7 +214,7 @@ static int find_target(struct call *call, const struct verb *verb, struct err *e
 static bool begins(const struct verb *verb)
 {
 	return verb->verb == VERB(CREATE_WORKLOAD) || verb->verb == VERB(LAUNCH) ||
-	       verb->verb == VERB(EXEC);
+	       verb->verb == VERB(EXEC) || verb->verb == VERB(UNPACK_LAYER);
 }
 
 const char *requests_why_no_starts(const struct sandboxd *host)
@@ -252,24 +258,27 @@ static void answer(struct call *call, const struct verb *verb, int r, struct err
 		agent_link_reply(call->host->link, call->asker, &done, NULL, 0);
 }
 
-int requests_handle(uint64_t connection, const uint8_t *bytes, size_t length, void *sandboxd,
-		    struct err *err)
+int requests_handle(uint64_t connection, struct packet *packet, void *sandboxd, struct err *err)
 {
 	cleanup_arena struct arena arena;
-	struct call call = { .host = sandboxd, .arena = &arena };
+	struct call call = { .host = sandboxd, .arena = &arena, .packet = packet };
 	const struct verb *verb;
 	struct err failure = { 0 };
 	int r;
 
 	arena_init(&arena, REQUEST_MEMORY);
-	call.request = wire_unpack(&berth__sandbox__v1__request__descriptor, bytes, length, &arena,
-				   err);
+	call.request = wire_unpack(&berth__sandbox__v1__request__descriptor, packet->bytes,
+				   packet->length, &arena, err);
 	if (!call.request)
 		return -EBADMSG;
 	verb = find_verb(call.request->verb_case);
 	if (!verb)
 		return err_set(err, ERR_INVALID, EPROTO,
 			       "a request without a verb that this release knows");
+	if (packet->n_fds != verb->descriptors)
+		return err_set(err, ERR_INVALID, EPROTO,
+			       "%s came with %zu descriptors, and %zu are right", verb->name,
+			       packet->n_fds, verb->descriptors);
 	call.asker = (struct asker){ connection, call.request->id };
 	r = carry_out(&call, verb, &failure);
 	answer(&call, verb, r, &failure);

@@ -9,15 +9,15 @@
 
 #include "proto/err.h"
 
+struct packet;
 struct sandboxd;
 
 /*
- * Carry out the request in @bytes, which may be anything, and answer it on @connection. Returns 0, also
- * where the answer is a failure; or a negative errno with @err when these bytes are no request, and
- * the connection should end. An agent_link_func.
+ * Carry out the request in @packet, which may hold anything, and answer it on @connection. Returns 0, also
+ * where the answer is a failure; or a negative errno with @err when its bytes are no request, or its
+ * descriptors not those of its verb, and the connection should end. An agent_link_func.
  */
-int requests_handle(uint64_t connection, const uint8_t *bytes, size_t length, void *sandboxd,
-		    struct err *err);
+int requests_handle(uint64_t connection, struct packet *packet, void *sandboxd, struct err *err);
 
 /* Tell the berthd that is there what this host permits from now on. */
 void requests_tell_policy(struct sandboxd *host);

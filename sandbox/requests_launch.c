@@ -197,6 +197,9 @@ static int take_mount(struct call *call, const Berth__Sandbox__V1__Mount *wish,
 
 	if (r < 0)
 		return err_prefix(err, r, "target");
+	if (wish->n_layers > 0)
+		return err_set(err, ERR_UNSUPPORTED, EOPNOTSUPP,
+			       "layers: this release mounts volumes only");
 	if (strcmp(wish->target, "/") == 0 || path_is_reserved(wish->target))
 		return err_set(err, ERR_INVALID, EINVAL,
 			       "target: %s is no place for a volume: not /, /proc, /sys or /dev",
@@ -339,6 +342,9 @@ static int draft_root(struct call *call, struct draft *draft, struct err *err)
 {
 	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
 
+	if (launch->n_layers > 0)
+		return err_set(err, ERR_UNSUPPORTED, EOPNOTSUPP,
+			       "layers: this release launches from directories only");
 	draft->root_fd = policy_open_root(&call->host->policy, launch->root_directory,
 					  launch->root_writable, err);
 	draft->spec.root_fd = draft->root_fd;

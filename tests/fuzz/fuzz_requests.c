@@ -71,11 +71,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cleanup_arena struct arena arena;
 	const Berth__Sandbox__V1__Request *request;
 	static struct sandboxd *host;
+	struct packet packet = { .bytes = data, .length = size };
 	struct err err = { 0 };
 
 	if (!host)
 		host = new_host();
-	(void)requests_handle(1, data, size, host, &err);
+	(void)requests_handle(1, &packet, host, &err);
 	if (host->registry.n_workloads)
 		__builtin_trap();
 	arena_init(&arena, 1 << 20);

@@ -311,9 +311,28 @@ static void a_path_is_below_on_a_component_boundary(void **state)
 	assert_false(names_path_is_below("srv/data", "srv"));
 }
 
+static void digests_are_of_one_algorithm_and_one_spelling(void **state)
+{
+	char good[] = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+	static const char *const bad[] = { "", "sha256:", "sha512:00", "../x", NULL };
+	struct err err = { 0 };
+
+	assert_int_equal(names_check_digest(good, &err), 0);
+	good[7] = 'A';
+	assert_true(names_check_digest(good, &err) < 0);
+	good[7] = '/';
+	assert_true(names_check_digest(good, &err) < 0);
+	good[7] = '0';
+	good[strlen(good) - 1] = '\0';
+	assert_true(names_check_digest(good, &err) < 0);
+	for (size_t i = 0; i == 0 || bad[i - 1]; i++)
+		assert_true(names_check_digest(bad[i], &err) < 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(digests_are_of_one_algorithm_and_one_spelling),
 		cmocka_unit_test(ids),
 		cmocka_unit_test(a_refusal_shows_the_value_and_the_rule),
 		cmocka_unit_test(environment),

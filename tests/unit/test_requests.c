@@ -1,4 +1,5 @@
 /* The verb table without a host below it: what is refused before anything would be touched. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,6 +59,16 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* With @n_fds descriptors beside it, which are nobody's in the end. */
+static int handle(const uint8_t *bytes, size_t length, size_t n_fds, struct err *err)
+{
+	cleanup_packet struct packet packet = { .bytes = bytes, .length = length, .n_fds = n_fds };
+
+	for (size_t i = 0; i < n_fds; i++)
+		packet.fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	return requests_handle(1, &packet, &host, err);
+}
+
 static enum err_kind ask(const Berth__Sandbox__V1__Request *request)
 {
 	uint8_t bytes[4096];
@@ -67,7 +78,7 @@ static enum err_kind ask(const Berth__Sandbox__V1__Request *request)
 
 	assert_true(length <= sizeof(bytes));
 	(void)berth__sandbox__v1__request__pack(request, bytes);
-	assert_int_equal(requests_handle(1, bytes, length, &host, &err), 0);
+	assert_int_equal(handle(bytes, length, 0, &err), 0);
 	assert_int_equal(answers, before + 1);
 	return answer.kind;
 }
@@ -96,10 +107,35 @@ static void garbage_ends_the_connection(void **state)
 	static const uint8_t no_verb[] = { 0x08, 0x07 };
 	struct err err = { 0 };
 
-	assert_true(requests_handle(1, garbage, sizeof(garbage), &host, &err) < 0);
+	assert_true(handle(garbage, sizeof(garbage), 0, &err) < 0);
 	assert_int_equal(err.kind, ERR_INVALID);
-	assert_true(requests_handle(1, no_verb, sizeof(no_verb), &host, &err) < 0);
+	assert_true(handle(no_verb, sizeof(no_verb), 0, &err) < 0);
 	assert_int_equal(answers, 0);
+}
+
+static void descriptors_come_with_the_verb_that_has_them_or_end_the_connection(void **state)
+{
+	Berth__Sandbox__V1__Request request = BERTH__SANDBOX__V1__REQUEST__INIT;
+	Berth__Sandbox__V1__Hello hello = BERTH__SANDBOX__V1__HELLO__INIT;
+	Berth__Sandbox__V1__UnpackLayer unpack = BERTH__SANDBOX__V1__UNPACK_LAYER__INIT;
+	uint8_t bytes[256];
+	struct err err = { 0 };
+	size_t length;
+
+	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_HELLO;
+	request.hello = &hello;
+	length = berth__sandbox__v1__request__pack(&request, bytes);
+	assert_true(handle(bytes, length, 1, &err) < 0);
+	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_UNPACK_LAYER;
+	request.unpack_layer = &unpack;
+	length = berth__sandbox__v1__request__pack(&request, bytes);
+	assert_true(handle(bytes, length, 0, &err) < 0);
+	assert_true(handle(bytes, length, 2, &err) < 0);
+	assert_int_equal(answers, 0);
+	assert_int_equal(handle(bytes, length, 1, &err), 0);
+	assert_int_equal(answers, 1);
+	assert_int_equal(answer.kind, ERR_INVALID);
+	assert_non_null(strstr(answer.text, "digest"));
 }
 
 static void nothing_is_done_before_hello(void **state)
@@ -190,6 +226,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(garbage_ends_the_connection),
+		TEST(descriptors_come_with_the_verb_that_has_them_or_end_the_connection),
 		TEST(nothing_is_done_before_hello),
 		TEST(names_are_checked_before_they_are_looked_up),
 		TEST(what_is_not_here_is_not_found),
