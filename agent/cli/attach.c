@@ -36,11 +36,13 @@ VERB(attach)
 	bool tty = false;
 	int code;
 
-	if (argc < 2 || argc > 3)
-		return verb_misused("attach");
-	start.id = argv[1];
-	if (argc == 3)
-		start.container = argv[2];
+	if (!verb_has_no_options(cli, argc, argv))
+		return verb_misused("attach", NULL);
+	if (argc - optind < 1 || argc - optind > 2)
+		return verb_misused("attach", "one workload, or one container of it");
+	start.id = argv[optind];
+	if (argc - optind == 2)
+		start.container = argv[optind + 1];
 	code = has_terminal(cli, &start, &tty);
 	if (code != CLI_OK)
 		return code;

@@ -42,8 +42,9 @@ struct cli {
 	struct grpc_client *client;
 };
 
-/* Connects when the first call needs it. Returns CLI_OK, or says what is wrong and returns another. */
-int cli_open(struct cli *cli);
+/* Make @cli's event loop and client, once; the calls below do it by themselves. Returns CLI_OK, or another after
+ * saying what is wrong. */
+int cli_connect(struct cli *cli);
 void cli_close(struct cli *cli);
 
 /*

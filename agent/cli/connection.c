@@ -28,7 +28,7 @@ int cli_fail_usage(const struct err *err, const char *what)
 	return cli_fail(CLI_USAGE, "%s: %s", what, err->text);
 }
 
-int cli_open(struct cli *cli)
+int cli_connect(struct cli *cli)
 {
 	const struct grpc_tls_files files = { .cert_path = cli->certificate,
 					      .key_path = cli->key,
@@ -36,8 +36,11 @@ int cli_open(struct cli *cli)
 	struct grpc_client_options options = { .target = cli->address,
 					       .server_name = cli->server_name };
 	struct err err = { 0 };
-	int r = sd_event_new(&cli->event);
+	int r;
 
+	if (cli->client)
+		return CLI_OK;
+	r = sd_event_new(&cli->event);
 	if (r < 0)
 		return cli_fail(CLI_FAILED, "cannot make an event loop: %s", strerror(-r));
 	if (cli->ca && grpc_tls_new_client(&files, &cli->tls, &err) < 0)
@@ -133,7 +136,10 @@ int cli_try(struct cli *cli, const char *method, const ProtobufCMessage *request
 {
 	struct err err = { 0 };
 	char path[64];
+	int code = cli_connect(cli);
 
+	if (code != CLI_OK)
+		return code;
 	if (grpc_client_unary(cli->client, path_of(method, path), request, response,
 			      cli->timeout_us, ret_reply, &err) < 0)
 		return cli_fail(CLI_FAILED, "%s: %s", method, err.text);
@@ -279,8 +285,10 @@ static int read_stream(struct reading *reading, const ProtobufCMessage *request,
 {
 	sd_event_source *interrupt = NULL;
 	sigset_t set;
-	int code;
+	int code = cli_connect(reading->cli);
 
+	if (code != CLI_OK)
+		return code;
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigprocmask(SIG_BLOCK, &set, NULL);

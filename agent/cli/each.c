@@ -10,7 +10,7 @@ int each(struct cli *cli, const char *verb, int count, char **ids, each_call cal
 	int first = CLI_OK;
 
 	if (count == 0)
-		return verb_misused(verb);
+		return verb_misused(verb, "which workload?");
 	for (int i = 0; i < count; i++) {
 		int code = call(cli, ids[i], userdata);
 

@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -72,7 +71,7 @@ VERB(events)
 
 	request->no_follow = true;
 	request->from_oldest = true;
-	while ((option = getopt_long(argc, argv, "f", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "f", options)) >= 0) {
 		if (option == 'f') {
 			request->no_follow = false;
 		} else if (option == 'a') {
@@ -81,11 +80,11 @@ VERB(events)
 				return cli_fail_usage(&err, "--after");
 			request->from_oldest = false;
 		} else {
-			return verb_misused("events");
+			return verb_misused("events", NULL);
 		}
 	}
 	if (argc - optind > 1)
-		return verb_misused("events");
+		return verb_misused("events", "of one workload, or of all");
 	if (optind < argc)
 		request->id = argv[optind];
 	if (request->no_follow)

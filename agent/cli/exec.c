@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <unistd.h>
 
 #include "agent/cli/labels.h"
@@ -28,7 +27,7 @@ static int take_option(Berth__V1__ExecStart *start, Berth__V1__Identity *identit
 	case 'e':
 		return labels_add(env, optarg, arena) < 0 ? CLI_USAGE : 0;
 	default:
-		return verb_misused("exec");
+		return verb_misused("exec", NULL);
 	}
 }
 
@@ -52,13 +51,13 @@ VERB(exec)
 	int option, code;
 
 	arena_init(&arena, ARENA_MESSAGE_BYTES);
-	while ((option = getopt_long(argc, argv, "+itc:e:w:u:", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "+itc:e:w:u:", options)) >= 0) {
 		code = take_option(&start, &identity, &env, &arena, option);
 		if (code != 0)
 			return code;
 	}
 	if (argc - optind < 2)
-		return verb_misused("exec");
+		return verb_misused("exec", "a workload and a command are needed");
 	start.id = argv[optind++];
 	if (optind < argc && argv[optind][0] == '-' && argv[optind][1] == '-' && !argv[optind][2])
 		optind++;

@@ -39,7 +39,9 @@ static int freeze_one(struct cli *cli, const char *id, void *userdata)
 
 static int freeze(struct cli *cli, int argc, char **argv, struct freezing freezing)
 {
-	return each(cli, freezing.verb, argc - 1, argv + 1, freeze_one, &freezing);
+	if (!verb_has_no_options(cli, argc, argv))
+		return verb_misused(freezing.verb, NULL);
+	return each(cli, freezing.verb, argc - optind, argv + optind, freeze_one, &freezing);
 }
 
 VERB(pause)

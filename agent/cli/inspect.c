@@ -1,5 +1,3 @@
-#include <getopt.h>
-
 #include "agent/cli/verbs.h"
 
 static int inspect_one(struct cli *cli, const char *id, bool spec_only)
@@ -29,13 +27,13 @@ VERB(inspect)
 	bool spec_only = false;
 	int option, code = CLI_OK;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "", options)) >= 0) {
 		if (option != 's')
-			return verb_misused("inspect");
+			return verb_misused("inspect", NULL);
 		spec_only = true;
 	}
 	if (optind == argc)
-		return verb_misused("inspect");
+		return verb_misused("inspect", "which workload?");
 	for (int i = optind; i < argc && code == CLI_OK; i++)
 		code = inspect_one(cli, argv[i], spec_only);
 	return code;

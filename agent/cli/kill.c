@@ -1,5 +1,3 @@
-#include <getopt.h>
-
 #include "agent/cli/verbs.h"
 
 VERB(kill)
@@ -13,16 +11,16 @@ VERB(kill)
 	int option, code;
 
 	request.signal = (char *)"TERM";
-	while ((option = getopt_long(argc, argv, "s:a", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "s:a", options)) >= 0) {
 		if (option == 's')
 			request.signal = optarg;
 		else if (option == 'a')
 			request.all_processes = true;
 		else
-			return verb_misused("kill");
+			return verb_misused("kill", NULL);
 	}
 	if (argc - optind < 1 || argc - optind > 2)
-		return verb_misused("kill");
+		return verb_misused("kill", "one workload, or one container of it");
 	request.id = argv[optind];
 	if (argc - optind == 2)
 		request.container = argv[optind + 1];

@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -131,7 +130,7 @@ static int take_option(struct printing *printing, int option)
 		request->since_unix_ns = time_before(number);
 		return 0;
 	default:
-		return verb_misused("logs");
+		return verb_misused("logs", NULL);
 	}
 }
 
@@ -149,13 +148,13 @@ VERB(logs)
 	Berth__V1__ReadLogsRequest *request = &printing.request;
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "fn:t", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "fn:t", options)) >= 0) {
 		code = take_option(&printing, option);
 		if (code != 0)
 			return code;
 	}
 	if (argc - optind < 1 || argc - optind > 2)
-		return verb_misused("logs");
+		return verb_misused("logs", "one workload, or one container of it");
 	request->id = argv[optind];
 	if (argc - optind == 2)
 		request->container = argv[optind + 1];

@@ -10,8 +10,11 @@ VERB(node)
 	struct grpc_reply reply;
 	int code;
 
-	if (argc > 1)
-		return verb_misused("node");
+	if (!verb_has_no_options(cli, argc, argv))
+		return verb_misused("node", NULL);
+	if (optind < argc)
+		return verb_misused("node",
+				    "it takes no names; another host is --address HOST:PORT");
 	code = cli_call(cli, "GetNode", &request.base, &berth__v1__get_node_response__descriptor,
 			&reply);
 	if (code != CLI_OK)

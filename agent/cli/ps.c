@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <string.h>
 
 #include "agent/cli/labels.h"
@@ -98,14 +97,14 @@ VERB(ps)
 	int option, code;
 
 	arena_init(&arena, ARENA_MESSAGE_BYTES);
-	while ((option = getopt_long(argc, argv, "al:", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "al:", options)) >= 0) {
 		if (option == 'a')
 			listing.all = true;
 		else if (option != 'l' || labels_add(&labels, optarg, &arena) < 0)
-			return verb_misused("ps");
+			return verb_misused("ps", NULL);
 	}
 	if (optind < argc)
-		return verb_misused("ps");
+		return verb_misused("ps", "it takes no names; berthctl inspect does");
 	request.page_size = 500;
 	request.status_only = !cli->json;
 	request.labels = (Berth__V1__ListRequest__LabelsEntry **)labels_entries(

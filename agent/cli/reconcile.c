@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <string.h>
 
 #include "agent/cli/text.h"
@@ -51,16 +50,16 @@ VERB(reconcile)
 	int option, code;
 
 	arena_init(&arena, ARENA_MESSAGE_BYTES);
-	while ((option = getopt_long(argc, argv, "f:", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "f:", options)) >= 0) {
 		if (option == 'f')
 			path = optarg;
 		else if (option == 'd')
 			dry_run = true;
 		else
-			return verb_misused("reconcile");
+			return verb_misused("reconcile", NULL);
 	}
 	if (!path || optind < argc)
-		return verb_misused("reconcile");
+		return verb_misused("reconcile", "a file is needed, by -f, and nothing else");
 	request = cli_read_json(path, &berth__v1__reconcile_request__descriptor, &arena);
 	if (!request)
 		return CLI_USAGE;

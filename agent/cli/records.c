@@ -2,7 +2,6 @@
  * records: how containers ended, as it is kept for schedulers; and the acknowledgement of one that has
  * written them down.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -79,18 +78,18 @@ VERB(records)
 	request.no_follow = true;
 	request.records_only = true;
 	request.earlier_records = BERTH__V1__EARLIER_RECORDS__EARLIER_RECORDS_UNACKNOWLEDGED;
-	while ((option = getopt_long(argc, argv, "af", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "af", options)) >= 0) {
 		if (option == 'a')
 			request.earlier_records = BERTH__V1__EARLIER_RECORDS__EARLIER_RECORDS_ALL;
 		else if (option == 'f')
 			request.no_follow = false;
 		else if (option != 'k')
-			return verb_misused("records");
+			return verb_misused("records", NULL);
 		else if (quantity_parse_decimal(optarg, 1, UINT64_MAX, &up_to, &err) < 0)
 			return cli_fail_usage(&err, "--ack");
 	}
 	if (argc - optind > 1 || (up_to && optind < argc))
-		return verb_misused("records");
+		return verb_misused("records", "of one workload, or of all; --ack is of all");
 	if (up_to)
 		return acknowledge(cli, up_to);
 	if (optind < argc)

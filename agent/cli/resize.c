@@ -1,5 +1,3 @@
-#include <getopt.h>
-
 #include "agent/cli/each.h"
 #include "agent/cli/resources.h"
 #include "agent/cli/verbs.h"
@@ -13,17 +11,20 @@ VERB(resize)
 	struct grpc_reply reply;
 	int option, code, taken = 0;
 
-	while ((option = getopt_long(argc, argv, RESOURCES_SHORT_OPTIONS, options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, RESOURCES_SHORT_OPTIONS, options)) >=
+	       0) {
 		int r = resources_take_option(&resources, option, optarg);
 
 		if (r == 0)
-			return verb_misused("resize");
+			return verb_misused("resize", NULL);
 		if (r < 0)
 			return CLI_USAGE;
 		taken++;
 	}
-	if (taken == 0 || argc - optind < 1 || argc - optind > 2)
-		return verb_misused("resize");
+	if (taken == 0)
+		return verb_misused("resize", "which limit?");
+	if (argc - optind < 1 || argc - optind > 2)
+		return verb_misused("resize", "one workload, or one container of it");
 	request.id = argv[optind];
 	if (argc - optind == 2)
 		request.container = argv[optind + 1];

@@ -1,5 +1,3 @@
-#include <getopt.h>
-
 #include "agent/cli/each.h"
 #include "agent/cli/verbs.h"
 
@@ -34,9 +32,9 @@ VERB(rm)
 	bool force = false;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "f", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "f", options)) >= 0) {
 		if (option != 'f')
-			return verb_misused("rm");
+			return verb_misused("rm", NULL);
 		force = true;
 	}
 	return each(cli, "rm", argc - optind, argv + optind, remove_one, &force);

@@ -243,7 +243,7 @@ static int run_and_follow(struct cli *cli, const struct run_spec *run)
 VERB(run)
 {
 	struct run_spec run;
-	int code = run_spec_parse(&run, argc, argv);
+	int code = run_spec_parse(cli, &run, argc, argv);
 
 	if (code == CLI_OK) {
 		code = run_and_follow(cli, &run);

@@ -304,7 +304,7 @@ static int take_option(struct run_spec *run, int option, char *value)
 			return cli_fail_usage(&err, "--generation");
 		return 0;
 	default:
-		return verb_misused("run");
+		return verb_misused("run", NULL);
 	}
 }
 
@@ -331,7 +331,7 @@ static int start_spec(struct run_spec *run)
 static int finish_spec(struct run_spec *run, int argc, char **argv)
 {
 	if (argc == 0)
-		return verb_misused("run");
+		return verb_misused("run", "a command is needed, or a spec by -f");
 	if (!run->container->root->directory || !run->container->root->directory[0])
 		return cli_fail(CLI_USAGE, "run: --root DIR is needed");
 	run->container->command = argv;
@@ -345,7 +345,9 @@ static int finish_spec(struct run_spec *run, int argc, char **argv)
 	return 0;
 }
 
-int run_spec_parse(struct run_spec *run, int argc, char **argv)
+_Static_assert(ARRAY_SIZE(options) + RUN_PROBE_OPTIONS <= VERB_OPTIONS_MAX, "as verbs.h says");
+
+int run_spec_parse(struct cli *cli, struct run_spec *run, int argc, char **argv)
 {
 	struct option all[ARRAY_SIZE(options) + RUN_PROBE_OPTIONS + 1] = { 0 };
 	int option, code;
@@ -356,8 +358,8 @@ int run_spec_parse(struct run_spec *run, int argc, char **argv)
 	arena_init(&run->arena, ARENA_MESSAGE_BYTES);
 	code = start_spec(run);
 	while (code == 0 &&
-	       (option = getopt_long(argc, argv, "+f:n:r:dite:w:u:l:v:" RESOURCES_SHORT_OPTIONS,
-				     all, NULL)) >= 0)
+	       (option = verb_next_option(
+			cli, argc, argv, "+f:n:r:dite:w:u:l:v:" RESOURCES_SHORT_OPTIONS, all)) >= 0)
 		code = take_option(run, option, optarg);
 	if (code != 0)
 		return code;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/cli/cli.h"
 #include "agent/cli/labels.h"
 #include "berth/v1/types.pb-c.h"
 
@@ -26,5 +27,5 @@ struct run_spec {
 };
 
 /* Parse argv. Returns 0, or the exit code after saying what is wrong. run_spec_done() follows either way. */
-int run_spec_parse(struct run_spec *run, int argc, char **argv);
+int run_spec_parse(struct cli *cli, struct run_spec *run, int argc, char **argv);
 void run_spec_done(struct run_spec *run);

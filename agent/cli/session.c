@@ -19,6 +19,7 @@ struct session {
 	bool input_ended;
 	uint8_t chunk[CHUNK_BYTES];
 	size_t held; /* of the chunk, not yet sent */
+	bool begun;  /* the agent has said something */
 	int code;
 	enum session_end end;
 };
@@ -223,6 +224,7 @@ static void on_message(struct grpc_client_call *call, const ProtobufCMessage *me
 {
 	struct session *session = user;
 
+	session->begun = true;
 	if (session->options->is_attach)
 		on_attach_message(session, (const Berth__V1__AttachResponse *)message);
 	else
@@ -242,7 +244,8 @@ static void on_end(struct grpc_client_call *call, const struct grpc_outcome *out
 	} else {
 		session->code = cli_say_outcome(session->options->is_attach ? "Attach" : "Exec",
 						outcome);
-		if (outcome->code == GRPC_UNAVAILABLE && outcome->n_details == 0)
+		if ((session->begun || session->options->is_attach) &&
+		    outcome->code == GRPC_UNAVAILABLE && outcome->n_details == 0)
 			(void)cli_fail(
 				0,
 				session->options->is_attach
@@ -288,7 +291,10 @@ int session_run(struct cli *cli, const struct session_options *options, enum ses
 	sd_event_source *resized = NULL;
 	struct err err = { 0 };
 	sigset_t set;
+	int code = cli_connect(cli);
 
+	if (code != CLI_OK)
+		return code;
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGWINCH);
 	if (grpc_client_open(cli->client, path,

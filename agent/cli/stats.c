@@ -1,4 +1,3 @@
-#include <getopt.h>
 #include <inttypes.h>
 #include <unistd.h>
 
@@ -98,9 +97,9 @@ VERB(stats)
 	uint64_t number = 0;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "i:n:", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "i:n:", options)) >= 0) {
 		if (option != 'i' && option != 'n')
-			return verb_misused("stats");
+			return verb_misused("stats", NULL);
 		if (quantity_parse_decimal(optarg, 1, UINT32_MAX, &number, &err) < 0)
 			return cli_fail_usage(&err, option == 'i' ? "--interval" : "--count");
 		if (option == 'i')

@@ -1,5 +1,3 @@
-#include <getopt.h>
-
 #include "agent/cli/each.h"
 #include "agent/cli/verbs.h"
 #include "proto/quantity.h"
@@ -40,9 +38,9 @@ VERB(stop)
 	struct err err = { 0 };
 	int option;
 
-	while ((option = getopt_long(argc, argv, "g:", options, NULL)) >= 0) {
+	while ((option = verb_next_option(cli, argc, argv, "g:", options)) >= 0) {
 		if (option != 'g')
-			return verb_misused("stop");
+			return verb_misused("stop", NULL);
 		if (quantity_parse_duration_ms(optarg, &stop.grace_ms, &err) < 0)
 			return cli_fail_usage(&err, "--grace");
 		stop.has_grace = true;

@@ -1,6 +1,10 @@
 #include "agent/cli/verbs.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "agent/cli/options.h"
 
 const struct verb verbs[] = {
 	{ "run", "[OPTIONS] [--] COMMAND [ARG...]  |  -f SPEC.json", "launch a workload",
@@ -109,11 +113,56 @@ const struct verb *verb_find(const char *name)
 	return NULL;
 }
 
-int verb_misused(const char *name)
+int verb_misused(const char *name, const char *why)
 {
 	const struct verb *verb = verb_find(name);
 
-	(void)fprintf(stderr, "usage: berthctl %s %s\n%s", verb->name, verb->arguments,
-		      verb->help ? verb->help : "");
+	if (why)
+		(void)cli_fail(CLI_USAGE, "%s: %s", name, why);
+	(void)fprintf(stderr, "usage: berthctl %s %s\n", verb->name, verb->arguments);
+	if (verb->help)
+		(void)fprintf(stderr, "berthctl %s --help lists the options\n", verb->name);
 	return CLI_USAGE;
+}
+
+static void print_help(const struct verb *verb)
+{
+	(void)printf("usage: berthctl %s %s\n%s: %s\n%s", verb->name, verb->arguments, verb->name,
+		     verb->summary, verb->help ? verb->help : "");
+}
+
+int verb_next_option(struct cli *cli, int argc, char **argv, const char *letters,
+		     const struct option *options)
+{
+	struct option all[VERB_OPTIONS_MAX + CLI_OPTIONS_COUNT + 1];
+	char all_letters[64];
+	size_t n = 0;
+
+	while (options && options[n].name && n < VERB_OPTIONS_MAX) {
+		all[n] = options[n];
+		n++;
+	}
+	memcpy(all + n, cli_options, sizeof(cli_options));
+	(void)snprintf(all_letters, sizeof(all_letters), "%s" CLI_SHORT_OPTIONS, letters);
+	for (;;) {
+		int option = getopt_long(argc, argv, all_letters, all, NULL);
+		int code;
+
+		if (option < 0 || !cli_has_option(option))
+			return option;
+		if (option == 'h') {
+			print_help(verb_find(argv[0]));
+			exit(CLI_OK);
+		}
+		code = cli_take_option(cli, option);
+		if (code == CLI_OK)
+			exit(CLI_OK); /* --version */
+		if (code > 0)
+			return '?';
+	}
+}
+
+bool verb_has_no_options(struct cli *cli, int argc, char **argv)
+{
+	return verb_next_option(cli, argc, argv, "", NULL) < 0;
 }

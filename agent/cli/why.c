@@ -232,9 +232,11 @@ VERB(why)
 	struct grpc_reply reply;
 	int code;
 
-	if (argc != 2)
-		return verb_misused("why");
-	request.id = argv[1];
+	if (!verb_has_no_options(cli, argc, argv))
+		return verb_misused("why", NULL);
+	if (argc - optind != 1)
+		return verb_misused("why", "which workload?");
+	request.id = argv[optind];
 	code = cli_call(cli, "Get", &request.base, &berth__v1__get_response__descriptor, &reply);
 	if (code != CLI_OK)
 		return code;
@@ -247,7 +249,7 @@ VERB(why)
 		print_head(status);
 		for (size_t i = 0; i < status->n_containers; i++)
 			print_container(status->containers[i]);
-		code = print_history(cli, argv[1]);
+		code = print_history(cli, request.id);
 	}
 	grpc_reply_done(&reply);
 	return code;

@@ -146,6 +146,17 @@ static void shake(struct client_link *link)
 	}
 }
 
+static int cannot_connect(struct client_link *link, int error)
+{
+	const char *what_to_do = "";
+
+	if (error == ENOENT || error == ECONNREFUSED)
+		what_to_do = "; does the agent run there?";
+	else if (error == EACCES)
+		what_to_do = "; root may, and the group that its configuration names";
+	return err_set(&link->why, ERR_UNAVAILABLE, error, "cannot connect: %m%s", what_to_do);
+}
+
 /* The socket is connected, or this address is not to be had. */
 static void connected(struct client_link *link)
 {
@@ -156,7 +167,7 @@ static void connected(struct client_link *link)
 	if (getsockopt(link->pump.tr.fd, SOL_SOCKET, SO_ERROR, &error, &n) < 0)
 		error = errno;
 	if (error) {
-		(void)err_set(&link->why, ERR_UNAVAILABLE, error, "cannot connect: %m");
+		(void)cannot_connect(link, error);
 		if (connect_next(link) < 0)
 			link->pump.failed = true;
 		return;
@@ -219,7 +230,7 @@ static int begin_connect(struct client_link *link, int fd, const struct sockaddr
 	if (addr->sa_family != AF_UNIX)
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (connect(fd, addr, n) < 0 && errno != EINPROGRESS)
-		return err_set(&link->why, ERR_UNAVAILABLE, errno, "cannot connect: %m");
+		return cannot_connect(link, errno);
 	r = sd_event_add_io(client->event, &link->io, fd, EPOLLOUT, on_io, link);
 	return r < 0 ? err_set(&link->why, ERR_INTERNAL, -r, "cannot watch a socket: %m") : 0;
 }

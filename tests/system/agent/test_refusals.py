@@ -1,4 +1,5 @@
 """Bad input: a clear error that names the field, and nothing changed."""
+import json
 import time
 
 from story import equal, has, refused, story
@@ -164,3 +165,19 @@ def berthctl_says_what_is_wrong_with_its_exit_code(host):
     equal(done.returncode, 6)
     has(done.stderr.decode(), "/nowhere/berthd.sock")
     equal(time.monotonic() - began < 30, True)
+
+
+@story
+def berthctl_takes_its_own_options_on_either_side_of_the_verb(host):
+    host.launch("sided", "/bin/sleep", "1000")
+    equal(host.ctl("-q", "ps").stdout, host.ctl("ps", "--quiet").stdout)
+    equal(json.loads(host.ctl("ps", "-o", "json").stdout)["spec"]["id"], "sided")
+    equal(host.ctl("exec", "sided", "--", "/bin/echo", "-q", "--help").stdout, "-q --help\n")
+    equal(host.ctl("why", "-q", "sided").stdout, host.ctl("-q", "why", "sided").stdout)
+    has(host.ctl("logs", "--help").stdout, "--follow")
+    for words, why in ((("ps", "-o", "xml"), "--output xml: table or json"),
+                       (("ps", "sided"), "takes no names"),
+                       (("inspect",), "which workload?"),
+                       (("run", "--root", host.rootfs), "a command is needed"),
+                       (("stop", "--bogus", "sided"), "--bogus")):
+        has(host.ctl(*words, code=2).stderr, why)
