@@ -62,7 +62,8 @@ class FaultyHost(host.Host):
         if self.points:
             self.points.disarm_all()
         super().__exit__(*exc)
-        os.environ.pop("BERTH_FAILPOINTS", None)
+        if self.points:
+            os.environ.pop("BERTH_FAILPOINTS", None)
 
     # One channel a thread, made anew when it broke: the client's own pauses before it connects again would be
     # most of what is waited for.
@@ -221,6 +222,22 @@ class FaultyHost(host.Host):
             if is_monitor and (workload_id is None or title.startswith(f"berth-monitor: {workload_id}/")):
                 found.append(int(path.split("/")[2]))
         return found
+
+    def kill_monitor(self, pid):
+        """Whether it was there to be killed: the number may be another's by now."""
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        try:
+            if pid not in self.monitors() + self.launching():
+                return False
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            return True
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(pidfd)
 
     def launching(self):
         """Pids of monitors that are in the middle of a launch."""

@@ -7,11 +7,13 @@ import threading
 import time
 
 from api import Refused, types
+from faulty_host import FaultyHost
 from host import read, state_name, write
 from lives import Workload, check_alone
 from model import Wrong
 from session import Session
 from story import Skip, equal, has, refused, story
+from storming import Storm
 
 WAITS_FOR_USR1 = "trap 'exit {code}' USR1; echo up; echo start >> /data/{id}.starts; sleep 1000 & wait; wait"
 
@@ -29,6 +31,54 @@ def record_of(workload):
 
 def numbers_in(text):
     return [int(line) for line in text.split() if line.isdigit()]
+
+
+class Kills(Storm):
+    """berthd alone dies, again and again, as soon as it serves."""
+
+    def __init__(self, host, seed, times):
+        super().__init__(host, seed, lives_at_once=4)
+        self.times = times
+
+    def rage(self):
+        dice = random.Random(self.seed)
+        try:
+            for _ in range(self.times):
+                self.host.kill_and_wait("berthd")
+                self.count("deaths of berthd")
+                if self.over.wait(dice.random() * 0.1):
+                    break
+        except BaseException as error:
+            self.fail("the killing", error)
+        self.over.set()
+
+
+def start_time(pid):
+    return read(f"/proc/{pid}/stat").rpartition(")")[2].split()[19]
+
+
+@story
+def F01_berthd_is_killed_at_random_under_load(host):
+    seed = os.environ.get("BERTH_SEED", str(random.randrange(1 << 31)))
+    print(f"# BERTH_SEED={seed}")
+    with FaultyHost(with_failpoints=False) as berth:
+        berth.keep()
+        stay = [Workload(berth, "stays") for _ in range(3)]
+        pids = [workload.launch_and_stay().containers[0].pid for workload in stay]
+        began = [start_time(pid) for pid in pids]
+        kills = Kills(berth, seed, int(os.environ.get("BERTH_FAULT_KILLS", "12")))
+        kills.run(3600)
+        if kills.failures:
+            raise Wrong("; ".join(kills.failures))
+        print(f"# {kills.counts}")
+        for workload, pid, start in zip(stay, pids, began):
+            status = workload.status()
+            equal((status.containers[0].pid, status.containers[0].attempt, status.restarts), (pid, 1, 0))
+            equal(start_time(pid), start)
+            check_alone(workload, status)
+            workload.finish()
+        berth.until_gone()
+    equal(berth.what_is_left(), [])
 
 
 @story
