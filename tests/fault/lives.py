@@ -308,13 +308,13 @@ def is_signalled(host, workload):
     workload.launch_and_stay()
 
     def ask(all_processes):
-        if workload.status().state != EXITED:
+        try:
             host.api.Signal(fence=workload.fence(), id=workload.id, signal="SIGTERM", all_processes=all_processes)
-    try:
-        host.through(lambda: ask(True), also=("INTERNAL",))
-    except Refused as why:
-        if why.code != "FAILED_PRECONDITION":
-            raise
+        except Refused as why:
+            # Where it was asked before, and the answer was lost, it may have ended of that.
+            if why.code != "FAILED_PRECONDITION" or not workload.ended_within(20):
+                raise
+    host.through(lambda: ask(True), also=("INTERNAL",))
     # A signal has no name to know it by: what was asked of a process that died is asked again, by who sees that
     # nothing came of it.
     while not workload.ended_within(1):

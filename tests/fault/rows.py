@@ -222,6 +222,59 @@ def F17_the_disk_of_the_store_is_full(host):
 
 
 @story
+def F26_the_disk_of_the_store_is_slow(host):
+    """Each commit takes two seconds: what waits for the disk waits for it, and nothing else does."""
+    runs, stops = Workload(host, "runs"), Workload(host, "stops")
+    runs.launch_and_stay()
+    stops.launch_and_stay()
+    late = [Workload(host, "late") for _ in range(4)]
+    failures = []
+
+    def launch(workload):
+        try:
+            check_alone(workload, workload.launch_and_stay())
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            host.connect_anew()
+    host.points.arm("berthd.store.commit", "delay", argument=2000, times=0xffffffff)
+    threads = [threading.Thread(target=launch, args=(workload,)) for workload in late]
+    try:
+        for thread in threads:
+            thread.start()
+        host.points.wait_fired("berthd.store.commit")
+        for _ in range(10):
+            began = time.monotonic()
+            equal(host.status(runs.id).containers[0].pid, runs.pid)
+            equal(len(host.api.List().workloads) >= 2, True)
+            record = Session(host.api.Exec, {"id": runs.id, "command": ["/bin/sh", "-c", "exit 7"]}).end()
+            equal((record.kind, record.code), (types.EXIT_CODE, 7))
+            if time.monotonic() - began > 1:
+                raise Wrong(f"Get, List and Exec took {time.monotonic() - began:.2f} s: they waited for the disk")
+        threads.append(threading.Thread(target=stops.stop))
+        began = time.monotonic()
+        threads[-1].start()
+        while stops.running():
+            if time.monotonic() - began > 1:
+                raise Wrong("the signal of a stop waited for the disk")
+            time.sleep(0.005)  # groups tell nobody that they empty
+        for thread in threads:
+            thread.join(60)
+        if failures:
+            raise failures[0]
+        # All of them in a few commits, and not each in its own.
+        if host.points.fired("berthd.store.commit") > 30:
+            raise Wrong(f"{host.points.fired('berthd.store.commit')} commits for {len(late)} launches")
+    finally:
+        host.points.disarm("berthd.store.commit")
+        for thread in threads:
+            thread.join(60)
+    stops.check_end(record_of(stops), types.EXIT_CODE, 9)
+    for workload in (runs, stops, *late):
+        workload.finish()
+
+
+@story
 def F27_the_disk_of_the_store_has_no_inodes(host):
     disk = host.disks[0]
     workload = Workload(host, "runs")
@@ -406,6 +459,20 @@ def F33_there_are_no_pids(host):
         late.delete()
         host.until_gone(late.id)
         works_again(host)
+
+
+@story
+def F33_berthd_needs_no_pids(host):
+    workload = Workload(host, "runs")
+    workload.launch_and_stay()
+    with Cage(host, "pids") as cage:
+        cage.take(host.berthd.pid)
+        cage.set("pids.max", 1)
+        record = Session(host.api.Exec, {"id": workload.id, "command": ["/bin/sh", "-c", "exit 7"]}).end()
+        equal((record.kind, record.code), (types.EXIT_CODE, 7))
+        works_again(host)
+        workload.check_end(workload.stop().containers[0].last_exit, types.EXIT_CODE, 9)
+        workload.finish()
 
 
 @story
