@@ -183,11 +183,21 @@ def is_first(pid):
     return len(inner) > 1 and inner[-1] == 1
 
 
+def what_is_seen_of(pid):
+    try:
+        lines = read(f"/proc/{pid}/status").splitlines()
+        seen = [line for line in lines if line.split(":")[0] in ("Name", "State", "PPid", "NSpid", "SigPnd", "ShdPnd")]
+        return f"process {pid}: {seen} in {read(f'/proc/{pid}/cgroup').splitlines()[:2]}"
+    except OSError as error:
+        return f"process {pid}: {error.strerror}"
+
+
 def check_alone(workload, status):
     """It runs once, and as the process that it is told to be."""
-    running = workload.running()
-    if running != [status.containers[0].pid]:
-        raise Wrong(f"{workload.id} is told to run as {status.containers[0].pid}, and {running} run")
+    pid, running = status.containers[0].pid, workload.running()
+    if running != [pid]:
+        raise Wrong(f"{workload.id} is told to run as {pid}, and {running} run (now {workload.running()}); "
+                    f"{what_is_seen_of(pid)}; now told: {workload.status()}")
     if workload.starts() > 1:
         raise Wrong(f"{workload.id} was started {workload.starts()} times")
 

@@ -102,6 +102,49 @@ def F03_output_and_status_outlive_the_monitor(host):
     workload.finish()
 
 
+def exec_that_waits(host, workload):
+    """A session, and the pid of its monitor."""
+    before = set(host.monitors(workload.id))
+    session = Session(host.api.Exec, {"id": workload.id, "command": [
+        "/bin/sh", "-c", "trap 'exit 7' USR1; echo in; while :; do usleep 20000; done"]})
+    session.expect(b"in")
+    monitors = set(host.monitors(workload.id)) - before
+    equal(len(monitors), 1, "the monitors of a session")
+    return session, monitors.pop()
+
+
+@story
+def F03_the_monitor_of_an_exec_dies(host):
+    workload = Workload(host, "entered")
+    workload.launch_and_stay()
+    session, monitor = exec_that_waits(host, workload)
+    host.kill_monitor(monitor)
+    session.say(signal="SIGUSR1")
+    record = session.end()
+    equal((record.kind, record.code), (types.EXIT_CODE, 7))
+    check_alone(workload, workload.status())
+    workload.finish()
+
+
+@story
+def F03_the_monitor_of_an_exec_dies_with_sandboxd(host):
+    """Nobody is left who could know how it ended: it is told as unknown, with the reason, and not as anything else."""
+    workload = Workload(host, "entered")
+    workload.launch_and_stay()
+    session, monitor = exec_that_waits(host, workload)
+    host.kill("sandboxd")
+    host.kill_monitor(monitor)
+    record = session.end()
+    equal((record.kind, record.reason), (types.EXIT_UNKNOWN, types.SANDBOX_LOST))
+    has(record.sentence, "berth-sandboxd")
+    host.wait_serving()
+    check_alone(workload, workload.status())
+    record = Session(host.api.Exec, {"id": workload.id, "command": ["/bin/sh", "-c", "exit 7"]}).end()
+    equal((record.kind, record.code), (types.EXIT_CODE, 7))
+    workload.check_end(workload.stop().containers[0].last_exit, types.EXIT_CODE, 9)
+    workload.finish()
+
+
 @story
 def F04_all_three_die_together(host):
     workloads = [Workload(host, "together") for _ in range(3)]
@@ -357,6 +400,33 @@ class FewDescriptors:
         self.host.down(self.name)
         del self.host.descriptors[self.name]
         self.host.up(self.name)
+
+
+@story
+def F29_berthd_is_killed_for_its_memory(host):
+    workload = Workload(host, "runs")
+    pid = workload.launch_and_stay().containers[0].pid
+    with Cage(host, "memory") as cage:
+        victim = host.berthd
+        cage.take(victim.pid)
+        cage.set("memory.limit_in_bytes", 64 << 10)  # what it has is charged elsewhere: this is for what is new
+        deadline = time.monotonic() + 30
+        while host.berthd is victim:
+            try:
+                host.api.List(timeout=2)
+                host.api.WatchEvents(from_oldest=True, no_follow=True, timeout=2).__next__()
+            except (Refused, StopIteration):
+                host.connect_anew()
+            if time.monotonic() > deadline:
+                raise Wrong("berthd needs no memory, and was not killed for it")
+    equal(victim.returncode, -signal.SIGKILL)
+    host.wait_serving()
+    status = workload.status()
+    equal((status.containers[0].pid, status.restarts), (pid, 0))
+    check_alone(workload, status)
+    workload.check_end(workload.stop().containers[0].last_exit, types.EXIT_CODE, 9)
+    workload.finish()
+    works_again(host)
 
 
 @story
