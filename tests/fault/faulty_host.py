@@ -181,14 +181,13 @@ class FaultyHost(host.Host):
         deadline = time.monotonic() + seconds
         while True:
             model = Model()
-            for event in self.through(self._read_events):
+            for event in self.through(lambda: self.read_events(from_oldest=True)):
                 model.take(event)
             if enough(model) or time.monotonic() > deadline:
                 return model
 
-    def _read_events(self):
-        return [event for answer in self.api.WatchEvents(from_oldest=True, no_follow=True)
-                for event in answer.events]
+    def read_events(self, **where):
+        return [event for answer in self.api.WatchEvents(no_follow=True, **where) for event in answer.events]
 
     # --- what is there of a workload, whatever Berth says ---
 

@@ -76,6 +76,7 @@ def F01_berthd_is_killed_at_random_under_load(host):
             equal((status.containers[0].pid, status.containers[0].attempt, status.restarts), (pid, 1, 0))
             equal(start_time(pid), start)
             check_alone(workload, status)
+            workload.follow = kills.read_on  # of a thousand deaths the host has not kept the whole history
             workload.finish()
         berth.until_gone()
     equal(berth.what_is_left(), [])

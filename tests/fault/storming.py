@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import traceback
 
 from api import Refused
@@ -82,6 +83,16 @@ class Storm:
             if not self.told.wait_for(lambda: self.failures or
                                       self.model.life(workload.id, workload.generation).deleted, 60):
                 raise Wrong(f"{workload.id}: the watcher was not told that it is deleted")
+        return self.model
+
+    def read_on(self, workload):
+        """The same after the storm, when no watcher is left."""
+        deadline = time.monotonic() + 20
+        while not self.model.life(workload.id, workload.generation).deleted:
+            for event in self.host.through(lambda: self.host.read_events(after_sequence=self.model.sequence)):
+                self.model.take(event)
+            if time.monotonic() > deadline:
+                raise Wrong(f"{workload.id}: nobody was told that it is deleted")
         return self.model
 
     # --- what happens ---
