@@ -1,6 +1,7 @@
 """Each of the three processes dies at each failpoint, in a short life of a workload that comes by it; each step that
 can fail fails; berth-sandboxd dies while a monitor, or the container's first process, is at each step of theirs."""
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -12,6 +13,8 @@ from model import Wrong
 from story import STORIES, Skip
 
 EVERYWHERE = os.environ.get("BERTH_FAULT_EVERYWHERE") == "1"  # in each life that comes by it, not in one
+
+ERROR = getattr(errno, os.environ.get("BERTH_FAULT_ERROR", "ENOSPC"))  # of a step that fails
 
 # Reached only after something else has died half-way.
 AFTER_ANOTHER = {
@@ -101,7 +104,7 @@ def fails_at(point):
         if point in CANNOT_FAIL:
             raise Skip(CANNOT_FAIL[point])
         for name in parts_for(host, point):
-            with_armed(host, point, "error", name, argument=28, may_fail=1)  # ENOSPC
+            with_armed(host, point, "error", name, argument=ERROR, may_fail=1)
     return told
 
 
