@@ -10,6 +10,7 @@
 
 #include "agent/workload/model.h"
 #include "proto/failpoint.h"
+#include "proto/log.h"
 #include "proto/page.h"
 
 #define LOST_LAUNCHES_MAX 3
@@ -138,6 +139,9 @@ static void add_stray(struct engine *engine, const Berth__Sandbox__V1__KnownWork
 		return;
 	}
 	engine->strays_removed++;
+	log_event(LOG_NOTICE, &(struct log_about){ .workload = stray->id },
+		  "berth-sandboxd has instance %llu of it, which is not known here: %s",
+		  (unsigned long long)stray->instance, live ? "it is killed" : "it is removed");
 	if (live)
 		(void)request_kill_workload(engine, stray->id, stray->instance, NULL);
 	else
