@@ -27,6 +27,9 @@
 #ifndef BERTH_MONITOR_PATH
 #define BERTH_MONITOR_PATH "/usr/libexec/berth/berth-monitor"
 #endif
+#ifndef BERTH_UNPACK_PATH
+#define BERTH_UNPACK_PATH "/usr/libexec/berth/berth-unpack"
+#endif
 
 static const char usage[] =
 	"berth-sandboxd [OPTION...]\n"
@@ -38,6 +41,8 @@ static const char usage[] =
 	"                           unless systemd passes a socket\n"
 	"  --monitor=PATH           the program that monitors become\n"
 	"                           (" BERTH_MONITOR_PATH ")\n"
+	"  --unpack=PROGRAM         the program that reads layers of images\n"
+	"                           (" BERTH_UNPACK_PATH ")\n"
 	"  --stop-workloads-on-exit kill and remove all workloads at SIGTERM; else they live on\n"
 	"  --debug                  log every request\n"
 	"  --check-config           say whether the policy is good, and end\n"
@@ -61,6 +66,7 @@ enum {
 	OPT_CONFIG = 256,
 	OPT_SOCKET,
 	OPT_MONITOR,
+	OPT_UNPACK,
 	OPT_STOP,
 	OPT_DEBUG,
 	OPT_CHECK,
@@ -74,6 +80,7 @@ static const struct option long_options[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "socket", required_argument, NULL, OPT_SOCKET },
 	{ "monitor", required_argument, NULL, OPT_MONITOR },
+	{ "unpack", required_argument, NULL, OPT_UNPACK },
 	{ "stop-workloads-on-exit", no_argument, NULL, OPT_STOP },
 	{ "debug", no_argument, NULL, OPT_DEBUG },
 	{ "check-config", no_argument, NULL, OPT_CHECK },
@@ -101,6 +108,9 @@ static void take_option(int option, struct options *options)
 		break;
 	case OPT_MONITOR:
 		options->startup.monitor_path = optarg;
+		break;
+	case OPT_UNPACK:
+		options->startup.unpack_path = optarg;
 		break;
 	case OPT_STOP:
 		options->stop_workloads = true;
@@ -130,7 +140,8 @@ static struct options parse_options(int argc, char **argv)
 {
 	struct options options = { .startup = { .policy_path = POLICY_FILE,
 						.socket_path = "/run/berth/sandboxd.sock",
-						.monitor_path = BERTH_MONITOR_PATH } };
+						.monitor_path = BERTH_MONITOR_PATH,
+						.unpack_path = BERTH_UNPACK_PATH } };
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1)

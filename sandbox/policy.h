@@ -4,7 +4,7 @@
  *
  * A struct policy is loaded whole or not at all; a reload makes a second one and swaps, so that a bad
  * file changes nothing. What names a place or a size that is in use from start to end (RunDirectory,
- * LogDirectory, CgroupParent, IdRange*, NamespacePool, MaxWorkloads) stays as it was at start.
+ * LogDirectory, LayerDirectory, CgroupParent, IdRange*, NamespacePool, MaxWorkloads) stays as it was at start.
  */
 #pragma once
 
@@ -35,6 +35,9 @@ struct policy {
 	char *cgroup_parent;
 	char *log_directory;
 	char *run_directory;
+	char *layer_directory;
+	uint64_t max_layer_bytes;
+	uint64_t max_layer_entries;
 	uint64_t id_range_first;
 	uint64_t id_range_count;
 	uint64_t namespace_pool;

@@ -48,6 +48,7 @@ static const struct config_key container_keys[] = {
 	  "10485760" },
 	{ "Container", "LogMaxFiles", CONFIG_UINT, OF_CONTAINER(log_max_files), "5",
 	  .max = UINT32_MAX },
+	{ "Container", "Layers", CONFIG_STRING, OF_CONTAINER(layers), "" },
 };
 
 static const struct config_table workload_table =
@@ -119,6 +120,7 @@ int record_write_container(int run_fd, const char *boot_id, const struct contain
 		.terminal = settings->tty,
 		.log_max_file_bytes = settings->log_max_file_bytes,
 		.log_max_files = settings->log_max_files,
+		.layers = settings->layers ? settings->layers : (char *)"",
 	};
 	int r = 0;
 
@@ -193,6 +195,11 @@ int record_read_container(const char *path, int run_fd, struct record_container 
 	ret_settings->tty = ret_record->terminal;
 	ret_settings->log_max_file_bytes = ret_record->log_max_file_bytes;
 	ret_settings->log_max_files = (uint32_t)ret_record->log_max_files;
+	if (ret_record->layers && ret_record->layers[0]) {
+		ret_settings->layers = strdup(ret_record->layers);
+		if (!ret_settings->layers)
+			return err_oom(err);
+	}
 	if (ret_settings->filter_source == FILTER_OCI)
 		r = path_read_file(run_fd, JSON_NAME, FILTER_JSON_MAX, &ret_settings->json, &length,
 				   err);

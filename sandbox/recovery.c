@@ -192,6 +192,7 @@ static void find_container(struct sandboxd *host, struct workload *workload, con
 	if (!container) {
 		log_event(LOG_WARNING, NULL, "%s: not taken back: %s", own, err.text);
 		free(settings.json);
+		free(settings.layers);
 		fd_close(&run_fd);
 		record_remove_dir(workload->run_fd, name);
 	} else {

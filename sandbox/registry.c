@@ -186,6 +186,7 @@ void container_free(struct container *container)
 	taskgroup_free(container->group);
 	fd_close(&container->run_fd);
 	free(container->settings.json);
+	free(container->settings.layers);
 	for (size_t i = 0; i < container->n_warnings; i++)
 		free(container->warnings[i]);
 	free(container);

@@ -78,6 +78,7 @@ struct container_settings {
 	uint64_t capabilities;
 	enum filter_source filter_source;
 	char *json; /* FILTER_OCI */
+	char *layers; /* that it runs from: their digests in hexadecimal, a space between them; NULL */
 	bool tty;
 	uint64_t log_max_file_bytes;
 	uint32_t log_max_files;

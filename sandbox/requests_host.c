@@ -76,15 +76,16 @@ static int add_warnings(struct arena *arena, Berth__Sandbox__V1__HelloResult *re
 static int add_orphans(const struct sandboxd *host, struct arena *arena,
 		       Berth__Sandbox__V1__HelloResult *result)
 {
-	if (!host->orphans.groups && !host->orphans.directories && !host->orphans.descriptors)
+	if (!host->orphans.groups && !host->orphans.directories && !host->orphans.descriptors &&
+	    !host->orphans.layers)
 		return 0;
 	return arena_append(
 		arena, &result->warnings, &result->n_warnings,
 		arena_printf(
 			arena,
-			"berth-sandboxd found and removed at its start what was of no workload: %zu control groups with their processes, %zu run directories, %zu kept descriptors",
-			host->orphans.groups, host->orphans.directories,
-			host->orphans.descriptors));
+			"berth-sandboxd found and removed at its start what was of no workload: %zu control groups with their processes, %zu run directories, %zu kept descriptors, %zu layers of images",
+			host->orphans.groups, host->orphans.directories, host->orphans.descriptors,
+			host->orphans.layers));
 }
 
 static void fill_policy(const struct policy *policy, Berth__Sandbox__V1__HelloResult *result)

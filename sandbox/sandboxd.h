@@ -8,6 +8,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "sandbox/layer_store.h"
 #include "sandbox/policy.h"
 #include "sandbox/registry.h"
 
@@ -20,6 +21,7 @@ struct device_filters;
 struct filter_cache;
 struct hierarchy;
 struct launcher;
+struct layer_jobs;
 struct leftovers;
 struct namespace_pool;
 struct reaper;
@@ -41,6 +43,9 @@ struct sandboxd {
 	struct launcher *launcher;
 	struct agent_link *link;
 	struct slow_writes *slow_writes;
+	struct layer_store layers;
+	struct layer_jobs *layer_jobs;
+	int unpack_program_fd; /* -1: not installed */
 	int monitor_program_fd;
 	int monitors_fd; /* -1 in legacy */
 	int groups_lock_fd;
@@ -56,6 +61,7 @@ struct sandboxd {
 		size_t groups;      /* with their processes */
 		size_t directories; /* of workloads, in the run directory */
 		size_t descriptors; /* in systemd's store */
+		size_t layers;      /* unpacked or removed by half */
 	} orphans;
 	/* Why nothing new is begun, "" if it is: the monitors' program, or berthd, is of another release. */
 	char monitor_mismatch[sizeof(((struct err *)0)->text)];

@@ -27,6 +27,7 @@
 #include "sandbox/idrange.h"
 #include "sandbox/launch.h"
 #include "sandbox/launcher.h"
+#include "sandbox/layer_jobs.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/namespace_pool.h"
 #include "sandbox/reaper.h"
@@ -262,6 +263,17 @@ static int open_monitor(const struct startup_options *options, struct sandboxd *
 	return 0;
 }
 
+/* Without it no layer comes; all else goes on. */
+static int open_unpacker(const struct startup_options *options, struct sandboxd *host,
+			 struct err *err)
+{
+	host->unpack_program_fd = open(options->unpack_path, O_RDONLY | O_CLOEXEC);
+	if (host->unpack_program_fd < 0)
+		log_event(LOG_WARNING, NULL, "no layer of an image can be unpacked: %s: %m",
+			  options->unpack_path);
+	return 0;
+}
+
 static int start_loop(const struct startup_options *options, struct sandboxd *host, struct err *err)
 {
 	int r = sd_event_new(&host->event);
@@ -295,6 +307,25 @@ static int recover(const struct startup_options *options, struct sandboxd *host,
 			  "%zu descriptors that systemd kept are of nothing that is here", n);
 	recovery_remove_strangers(host);
 	return 0;
+}
+
+/* Layers that were unpacked or removed by half. A store that cannot be opened now is told of to whoever asks
+ * for a layer. */
+static int open_layers(const struct startup_options *options, struct sandboxd *host,
+		       struct err *err)
+{
+	struct err why = { 0 };
+
+	host->layer_jobs = layer_jobs_new(host, host->unpack_program_fd);
+	if (!host->layer_jobs)
+		return err_oom(err);
+	if (layer_store_open(&host->layers, host->policy.layer_directory, false, &why) < 0)
+		log_failure(LOG_ERR, NULL, &why);
+	host->orphans.layers = host->layers.n_strangers;
+	if (host->orphans.layers > 0)
+		log_event(LOG_NOTICE, NULL, "%zu layers were unpacked or removed by half",
+			  host->orphans.layers);
+	return layer_jobs_sweep(host->layer_jobs, err);
 }
 
 static int fill_pool(const struct startup_options *options, struct sandboxd *host, struct err *err)
@@ -348,10 +379,10 @@ static int start_launcher(const struct startup_options *options, struct sandboxd
 
 static int (*const steps[])(const struct startup_options *options, struct sandboxd *host,
 			    struct err *err) = {
-	take_descriptors, load_policy,      probe_kernel, find_agent,     open_places,
-	read_boot_id,     set_limits,       find_groups,  start_loop,     prepare_devices,
-	prepare_filters,  open_monitor,     confine_self, start_launcher, recover,
-	fill_pool,        listen_for_agent,
+	take_descriptors, load_policy,  probe_kernel,  find_agent,       open_places,
+	read_boot_id,     set_limits,   find_groups,   start_loop,       prepare_devices,
+	prepare_filters,  open_monitor, open_unpacker, confine_self,     start_launcher,
+	recover,          fill_pool,    open_layers,   listen_for_agent,
 };
 
 int startup_open(const struct startup_options *options, struct sandboxd *host, struct err *err)
@@ -362,6 +393,8 @@ int startup_open(const struct startup_options *options, struct sandboxd *host, s
 	host->monitors_fd = -1;
 	host->groups_lock_fd = -1;
 	host->monitor_program_fd = -1;
+	host->unpack_program_fd = -1;
+	layer_store_init(&host->layers);
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		int r = steps[i](options, host, err);
 
@@ -376,6 +409,8 @@ void startup_close(struct sandboxd *host)
 	agent_link_free(host->link);
 	host->link = NULL;
 	slow_writes_free(host->slow_writes);
+	layer_jobs_free(host->layer_jobs);
+	layer_store_done(&host->layers);
 	registry_clear(&host->registry);
 	namespace_pool_free(host->pool);
 	launcher_free(host->launcher);
@@ -392,6 +427,7 @@ void startup_close(struct sandboxd *host)
 	fd_close(&host->monitors_fd);
 	fd_close(&host->groups_lock_fd);
 	fd_close(&host->monitor_program_fd);
+	fd_close(&host->unpack_program_fd);
 	sd_event_unref(host->event);
 	policy_done(&host->policy);
 }
@@ -425,6 +461,7 @@ int startup_reload(struct sandboxd *host, struct err *err)
 		return r;
 	keep_text("RunDirectory", &fresh.run_directory, &old->run_directory);
 	keep_text("LogDirectory", &fresh.log_directory, &old->log_directory);
+	keep_text("LayerDirectory", &fresh.layer_directory, &old->layer_directory);
 	keep_text("CgroupParent", &fresh.cgroup_parent, &old->cgroup_parent);
 	keep_text("AgentUser", &fresh.agent_user, &old->agent_user);
 	keep_number("IdRangeFirst", &fresh.id_range_first, old->id_range_first);

@@ -13,6 +13,7 @@ struct startup_options {
 	bool policy_must_exist;
 	const char *socket_path;
 	const char *monitor_path; /* the program that monitors become */
+	const char *unpack_path;  /* the program that reads layers */
 };
 
 /* Fill @host, zeroed, step by step. On failure some steps are done: startup_close() ends them. The

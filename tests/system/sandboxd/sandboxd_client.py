@@ -62,7 +62,7 @@ class Client:
         self.facts = []
         self.sock.close()
 
-    def send(self, verb, message=None, **fields):
+    def send(self, verb, message=None, fds=(), **fields):
         request = pb.Request(id=self.next_id)
         self.next_id += 1
         part = getattr(request, verb)
@@ -79,7 +79,8 @@ class Client:
                 target.extend(value)
             else:
                 setattr(part, name, value)
-        self.sock.send(request.SerializeToString())
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.sock.sendmsg([request.SerializeToString()], ancillary)
         return request.id
 
     def _receive(self, timeout):
@@ -111,8 +112,8 @@ class Client:
         self.reply_fds = fds
         return reply
 
-    def ask(self, verb, message=None, timeout=20, **fields):
-        return self.wait_reply(self.send(verb, message, **fields), timeout)
+    def ask(self, verb, message=None, timeout=20, fds=(), **fields):
+        return self.wait_reply(self.send(verb, message, fds, **fields), timeout)
 
     def wait_fact(self, kind, match=lambda fact: True, timeout=20, fail_on=()):
         """The first fact of this kind that matches; its descriptors are in `fact_fds`."""
@@ -169,6 +170,7 @@ class Daemon:
         with open(self.config, "w") as file:
             file.write(f"[Policy]\nAllowRootDirectories={self.rootfs}\n{policy}\n"
                        f"[Host]\nRunDirectory={self.base}/run\nLogDirectory={self.base}/log\n"
+                       f"LayerDirectory={self.base}/layers\n"
                        f"CgroupParent={self.cgroup}\nNamespacePool=4\nUnkillableAfter=1s\n")
         self.workloads_end = workloads_end
         self.wrap = list(wrap)
@@ -190,6 +192,7 @@ class Daemon:
         self.process = start(
             self.wrap + [f"{self.build}/sandbox/berth-sandboxd", f"--config={self.config}",
                          f"--socket={self.socket}", f"--monitor={self.monitor}",
+                         f"--unpack={self.build}/sandbox/unpack/berth-unpack",
                          *(["--stop-workloads-on-exit"] if ends else [])],
             stderr=open(self.log_path, "a"))
         if not changes.until(self.base, lambda: os.path.exists(self.socket), 30, self.process):

@@ -1,0 +1,1 @@
+fuzz_target(layer LIBS berth_sandbox berth_unpack)

@@ -1,0 +1,404 @@
+"""Layers of images, from a blob to the store: what may be in one, what may not, and what a crash leaves.
+
+    test_layers.py BUILD_DIRECTORY [unittest arguments]
+"""
+import io
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import unittest
+
+if os.geteuid() != 0:
+    print("SKIP: berth-sandboxd makes namespaces and mounts, which needs root")
+    sys.exit(77)
+
+from layer_maker import GZIP, PLAIN, ZSTD, Layer, blob, compress, digest, unpack
+from sandboxd_client import EXHAUSTED, INVALID, NOT_FOUND, Daemon, Refused
+import changes
+
+BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
+EIGHT_EXBIBYTES = (1 << 63) - 1
+
+
+class Story(unittest.TestCase):
+    policy = ""
+
+    def setUp(self):
+        self.daemon = Daemon(BUILD, self.policy)
+        self.addCleanup(self.daemon.cleanup)
+        self.client = self.daemon.connect()
+        self.store = f"{self.daemon.base}/layers"
+        self.canary = f"{self.daemon.base}/canary"
+        with open(self.canary, "w") as file:
+            file.write("untouched")
+        os.chmod(self.canary, 0o666)  # as open as could be: only the fences keep it
+
+    def tree(self, tar):
+        return f"{self.store}/{digest(tar)[7:]}/tree"
+
+    def layers(self):
+        return [layer.diff_id for layer in self.client.ask("list_layers").list_layers.layers]
+
+    def entries(self):
+        """What is in the store beside what is always there."""
+        return sorted(set(os.listdir(self.store)) - {"base", "lock"}) if os.path.isdir(self.store) else []
+
+    def refused(self, tar, kind=INVALID, says="", **options):
+        with self.assertRaises(Refused) as caught:
+            unpack(self.client, tar, **options)
+        self.assertEqual(caught.exception.kind, kind, caught.exception.text)
+        self.assertIn(says, caught.exception.text)
+        self.assertEqual(self.entries(), [], "something is left of a layer that was refused")
+        with open(self.canary) as file:
+            self.assertEqual(file.read(), "untouched")
+        self.assertEqual(self.layers(), [])
+        return caught.exception
+
+
+class TestLayers(Story):
+    def test_a_layer_is_unpacked_with_the_ids_of_the_image_whatever_its_compression(self):
+        layer = Layer()
+        layer.add("etc", uid=1, gid=2, mode=0o750, mtime=1000)
+        layer.add("etc/file", "hello", uid=65535, gid=33, mode=0o4755, mtime=2000)
+        layer.link("etc/link", "/nowhere", uid=7).link("etc/hard", "etc/file", hard=True)
+        layer.add("./deep/er/é\n", "x", pax_headers={"SCHILY.xattr.user.a": "b"})
+        tar = layer.bytes()
+        for how in (GZIP, ZSTD, PLAIN):
+            result = unpack(self.client, tar, how)
+            self.assertEqual((result.bytes, result.existed), (6, False))
+            self.assertTrue(unpack(self.client, tar, how).existed)
+            top = self.tree(tar)
+            st = os.lstat(f"{top}/etc/file")
+            self.assertEqual((st.st_uid, st.st_gid, st.st_mode, st.st_mtime, st.st_nlink),
+                             (65535, 33, stat.S_IFREG | 0o4755, 2000, 2))
+            st = os.lstat(f"{top}/etc")
+            self.assertEqual((st.st_uid, st.st_gid, st.st_mode, st.st_mtime), (1, 2, stat.S_IFDIR | 0o750, 1000))
+            self.assertEqual((os.readlink(f"{top}/etc/link"), os.lstat(f"{top}/etc/link").st_uid), ("/nowhere", 7))
+            self.assertEqual(os.getxattr(f"{top}/deep/er/é\n", "user.a"), b"b")
+            self.assertEqual(os.stat(self.store).st_mode & 0o777, 0o700)
+            self.assertTrue(self.client.ask("verify_layer", diff_id=digest(tar)).verify_layer.intact)
+            self.client.ask("remove_layer", diff_id=digest(tar))
+            self.assertEqual(self.entries(), [])
+        with self.assertRaises(Refused) as caught:
+            self.client.ask("remove_layer", diff_id=digest(tar))
+        self.assertEqual(caught.exception.kind, NOT_FOUND)
+
+    def test_marks_of_removed_files_become_those_of_overlayfs(self):
+        tar = Layer().add("a").add("a/.wh.gone", "").add("b").add("b/.wh..wh..opq", "").add("b/here", "x") \
+            .add(".wh.c", "").add("c").add("d", "x").add(".wh.d", "").add(".wh..wh.plnk", "").bytes()
+        unpack(self.client, tar)
+        top = self.tree(tar)
+        st = os.lstat(f"{top}/a/gone")
+        self.assertEqual((stat.S_IFMT(st.st_mode), st.st_rdev), (stat.S_IFCHR, 0))
+        self.assertEqual(os.getxattr(f"{top}/b", "user.overlay.opaque"), b"y")
+        self.assertEqual(os.getxattr(f"{top}/c", "user.overlay.opaque"), b"y")  # made anew after it was removed
+        self.assertTrue(stat.S_ISREG(os.lstat(f"{top}/d").st_mode))  # of the same layer: it stays
+        self.assertEqual(sorted(os.listdir(top)), ["a", "b", "c", "d"])
+
+    def test_what_may_not_be_in_a_layer_is_left_out_or_brought_into_its_range(self):
+        layer = Layer().add("dev").add("plain", "x")
+        for name, kind in (("null", tarfile.CHRTYPE), ("zero", tarfile.CHRTYPE), ("vda", tarfile.BLKTYPE),
+                           ("pipe", tarfile.FIFOTYPE)):
+            layer.add(f"dev/{name}", kind=kind, devmajor=0 if name == "null" else 1, devminor=0 if name == "null" else 5)
+        layer.add("owners", "x", uid=1 << 30, gid=(1 << 31) - 1, mode=0o7777, mtime=0)
+        layer.add("times", "x", pax_headers={"mtime": "99999999999999999.5"})
+        layer.add("before", "x", pax_headers={"mtime": "-99999999999.5"})
+        layer.add("attributes", "x", pax_headers={
+            "SCHILY.xattr.security.capability": "\x01\x00\x00\x02" + "\x00" * 16,
+            "SCHILY.xattr.trusted.overlay.opaque": "y", "SCHILY.xattr.user.overlay.redirect": "/etc",
+            "SCHILY.xattr.system.posix_acl_access": "x", "SCHILY.xattr.user.kept": "1"})
+        layer.add("opaque", pax_headers={"SCHILY.xattr.user.overlay.opaque": "y"})
+        tar = layer.bytes()
+        unpack(self.client, tar)
+        top = self.tree(tar)
+        self.assertEqual(os.listdir(f"{top}/dev"), [])
+        st = os.lstat(f"{top}/owners")
+        self.assertEqual((st.st_uid, st.st_gid, st.st_mode & 0o7777), (65534, 65534, 0o7777))
+        self.assertEqual((os.lstat(f"{top}/times").st_mtime, os.lstat(f"{top}/before").st_mtime), (0, 0))
+        self.assertEqual(os.listxattr(f"{top}/attributes"), ["user.kept"])
+        self.assertEqual(os.listxattr(f"{top}/opaque"), [])
+
+    def test_attacks(self):
+        """Each is refused whole, and says why; the same without its sting is unpacked."""
+        def plain():
+            return Layer().add("d").add("d/f", "x")
+
+        outside = self.canary
+        rows = {
+            "upwards": (plain().add("../x", "x"), "upwards"),
+            "upwards inside": (plain().add("d/../../x", "x"), "upwards"),
+            "absolute": (plain().add(outside, "x"), "absolute"),
+            "no name": (plain().add("", "x"), "no name"),
+            "only dots": (plain().add("..", "x"), "upwards"),
+            "the root a file": (plain().add(".", "x"), "root is no directory"),
+            "the root a link": (plain().link("./", "/"), "root is no directory"),
+            "too deep": (plain().add("a/" * 5000 + "x", "x"), "entry"),
+            "a part too long": (plain().add("a" * 300, "x"), "too long"),
+            "a link, then through it": (plain().link("l", self.daemon.base).add("l/canary", "x"), "over a link"),
+            "a relative link, then through it": (plain().link("l", "../../..").add("l/x", "x"), "over a link"),
+            "a link to itself": (plain().link("l", "l").add("l/x", "x"), "over a link"),
+            "a link in the middle": (plain().link("d/l", "/").add(f"d/l{outside}", "x"), "over a link"),
+            "through a file": (plain().add("d/f/x", "x"), "over a link or a file"),
+            "a directory replaced by a link": (plain().link("d", "/tmp").add("d/x", "x"), "not empty"),
+            "an empty one replaced by a link": (Layer().add("e").link("e", self.daemon.base).add("e/canary", "x"),
+                                                "over a link"),
+            "a hard link upwards": (plain().link("h", "../../../canary", hard=True), "upwards"),
+            "an absolute hard link": (plain().link("h", outside, hard=True), "absolute"),
+            "a hard link through a link": (plain().link("l", self.daemon.base).link("h", "l/canary", hard=True),
+                                           "over a link"),
+            "a hard link to nothing": (plain().link("h", "nothing", hard=True), "no file of this layer"),
+            "a hard link to a directory": (plain().link("h", "d", hard=True), "no file of this layer"),
+            "a hard link to a mark": (plain().add(".wh.w", "").link("h", "w", hard=True), "no file of this layer"),
+            "a mark upwards": (plain().add("../.wh.x", ""), "upwards"),
+            "a mark of ..": (plain().add("d/.wh...", ""), "marks nothing"),
+            "a mark of nothing": (plain().add("d/.wh.", ""), "marks nothing"),
+            "a mark through a link": (plain().link("l", self.daemon.base).add("l/.wh.canary", ""), "over a link"),
+            "hiding through a link": (plain().link("l", self.daemon.base).add("l/.wh..wh..opq", ""), "over a link"),
+            "a mark as a directory": (plain().add(".wh.d/x", "x"), "no directory"),
+            "a link to nothing": (plain().link("l", ""), "symbolic link"),
+            "large attributes": (plain().add("x", "x", pax_headers={"SCHILY.xattr.user.a": "y" * 70000}), "attributes"),
+        }
+        for name, (layer, says) in rows.items():
+            with self.subTest(name):
+                self.refused(layer.bytes(), says=says)
+        unpack(self.client, plain().link("l", self.daemon.base).link("h", "d/f", hard=True).bytes())
+
+    def test_limits(self):
+        many = Layer()
+        for i in range(200):
+            many.add(f"f{i}", "")
+        self.refused(many.bytes(), EXHAUSTED, "more than 100 entries", max_entries=100)
+        deep = Layer().add("/".join("d" * 150), "").bytes()  # parents that no entry names count too
+        self.refused(deep, EXHAUSTED, max_entries=100)
+        self.refused(Layer().add("f", "x" * 100000).bytes(), EXHAUSTED, "more than 20000 bytes", max_bytes=20000)
+        sparse = tarfile.TarInfo("sparse")
+        sparse.size = 0
+        sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "sparse",
+                              "GNU.sparse.realsize": str(EIGHT_EXBIBYTES)}
+        body = b"1\n0\n0\n".ljust(512, b"\0")
+        sparse.size = len(body)
+        layer = Layer()
+        layer.tar.addfile(sparse, io.BytesIO(body))
+        self.refused(layer.bytes(), EXHAUSTED, "more than")
+
+    def test_bombs(self):
+        zeros = subprocess.run("head -c 700M /dev/zero | gzip -9", shell=True, check=True, stdout=subprocess.PIPE).stdout
+        header = Layer().add("big", "").buffer.getvalue()[:512]
+        big = tarfile.TarInfo("big")
+        big.size = 700 << 20
+        data = compress(big.tobuf(), GZIP) + zeros  # members of gzip follow one another
+        self.assertEqual(len(header), 512)
+        self.refused(b"", EXHAUSTED, "times as many", data=data, diff_id="sha256:" + "0" * 64)
+        self.refused(b"", EXHAUSTED, "more than 1048576 bytes", data=data, diff_id="sha256:" + "0" * 64, max_bytes=1 << 20)
+        tar = Layer().add("f", "x").bytes()
+        window = subprocess.run(["zstd", "-q", "-c", "--long=31", "-1", "--no-content-size"],
+                                input=os.urandom(1 << 20) * 8, stdout=subprocess.PIPE, check=True).stdout
+        self.refused(b"", INVALID, "cannot decompress", how=ZSTD, data=window, diff_id="sha256:" + "0" * 64)
+        self.refused(tar, INVALID, "not compressed once", data=compress(compress(tar, GZIP), GZIP))
+
+    def test_a_blob_is_what_it_is_said_to_be(self):
+        tar = Layer().add("f", os.urandom(100000)).bytes()
+        data = compress(tar, GZIP)
+        self.refused(tar, INVALID, "not what the image's configuration says", diff_id="sha256:" + "0" * 64)
+        self.refused(tar, INVALID, "", data=data[:len(data) // 2])
+        self.refused(tar, INVALID, "", data=data[:500] + bytes([data[500] ^ 1]) + data[501:])
+        self.refused(tar, INVALID, "not compressed once", data=tar)
+        self.refused(tar, INVALID, "", how=PLAIN, data=data)
+        self.refused(tar, INVALID, "", how=ZSTD, data=data)
+        self.refused(b"not a tar" * 1000, INVALID, "no tar archive")
+        self.refused(tar, INVALID, "compression", how=3, data=tar)
+        self.refused(tar, INVALID, "digest", diff_id="sha256:../../x")
+        fd = blob(data)
+        writable = os.open(f"{self.daemon.base}/writable", os.O_RDWR | os.O_CREAT)
+        read_end, write_end = os.pipe()
+        place = os.open("/", os.O_RDONLY)
+        path = os.open(self.canary, os.O_PATH)
+        for bad in (writable, read_end, place, path):
+            with self.assertRaises(Refused) as caught:
+                self.client.ask("unpack_layer", fds=[bad], diff_id=digest(tar), compression=1, blob_bytes=len(data))
+            self.assertEqual(caught.exception.kind, INVALID)
+        with self.assertRaises(Refused):
+            self.client.ask("unpack_layer", fds=[fd], diff_id=digest(tar), compression=1, blob_bytes=len(data) - 1)
+        self.client.ask("unpack_layer", fds=[fd], diff_id=digest(tar), compression=1, blob_bytes=len(data))
+        for each in (fd, writable, read_end, write_end, place, path):
+            os.close(each)
+
+    def test_damage_is_found(self):
+        def put(path, text):
+            with open(path, "w") as file:
+                file.write(text)
+
+        tar = Layer().add("d").add("d/f", "hello").add("e", "x").link("l", "d/f").bytes()
+        damages = {
+            "content": lambda top: put(f"{top}/d/f", "hellO"),
+            "mode": lambda top: os.chmod(f"{top}/d/f", 0o4755),
+            "owner": lambda top: os.lchown(f"{top}/l", 1, 1),
+            "more": lambda top: put(f"{top}/new", "x"),
+            "less": lambda top: os.unlink(f"{top}/e"),
+            "the last": lambda top: os.unlink(f"{top}/l"),
+            "attribute": lambda top: os.setxattr(f"{top}/d", "user.overlay.opaque", b"y"),
+            "target": lambda top: (os.unlink(f"{top}/l"), os.symlink("e", f"{top}/l")),
+            "manifest": lambda top: put(f"{top}/../manifest", "40755 0 0 0 0 - .\n"),
+            "all": lambda top: subprocess.run(["rm", "-r", top], check=True),
+        }
+        for name, damage in damages.items():
+            with self.subTest(name):
+                unpack(self.client, tar)
+                self.assertTrue(self.client.ask("verify_layer", diff_id=digest(tar)).verify_layer.intact)
+                damage(self.tree(tar))
+                found = self.client.ask("verify_layer", diff_id=digest(tar)).verify_layer
+                self.assertFalse(found.intact)
+                self.assertTrue(found.what)
+                self.client.ask("remove_layer", diff_id=digest(tar))
+
+    def test_lists_are_in_order_and_complete(self):
+        made = []
+        for i in range(30):
+            tar = Layer().add(f"f{i}", "x").bytes()
+            made.append(digest(tar))
+            unpack(self.client, tar)
+        self.assertEqual(self.layers(), sorted(made))
+        after = sorted(made)[10]
+        self.assertEqual([layer.diff_id for layer in self.client.ask("list_layers", after=after).list_layers.layers],
+                         sorted(made)[11:])
+        self.client.close()
+        self.daemon.kill()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.assertEqual(self.layers(), sorted(made))
+
+    def test_many_at_once_and_the_same_one_twice(self):
+        tars = [Layer().add(f"f{i}", os.urandom(200000)).bytes() for i in range(12)]
+        asked = []
+        for tar in tars + tars[:3]:
+            data = compress(tar, GZIP)
+            fd = blob(data)
+            asked.append(self.client.send("unpack_layer", fds=[fd], diff_id=digest(tar), compression=1,
+                                          blob_bytes=len(data)))
+            os.close(fd)
+        self.client.ask("inventory")  # other requests go on
+        for request in asked:
+            self.client.wait_reply(request, 60)
+        self.assertEqual(self.layers(), sorted(digest(tar) for tar in tars))
+
+    def test_nothing_is_known_of_the_host_where_an_archive_is_read(self):
+        tar = Layer().add("f", os.urandom(30 << 20)).bytes()
+        data = compress(tar, GZIP)
+        fd = blob(data)
+        request = self.client.send("unpack_layer", fds=[fd], diff_id=digest(tar), compression=1, blob_bytes=len(data))
+        os.close(fd)
+        pid = self.unpacker()
+        os.kill(pid, signal.SIGSTOP)
+        with open(f"/proc/{pid}/status") as file:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        own = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("user", "net", "ipc", "uts")}
+        files = {os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+        with open(f"/proc/{pid}/cgroup") as file:
+            groups = file.read()
+        os.kill(pid, signal.SIGCONT)
+        self.client.wait_reply(request, 60)
+        for kind, name in own.items():
+            self.assertNotEqual(name, os.readlink(f"/proc/self/ns/{kind}"))
+        self.assertTrue(all(int(uid) >= 0x50000000 for uid in status["Uid"].split() + status["Gid"].split()))
+        self.assertEqual((status["NoNewPrivs"], status["CapBnd"], status["CapInh"]), ("1", "0" * 16, "0" * 16))
+        self.assertEqual(int(status["CapEff"], 16), 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4)
+        self.assertGreaterEqual(int(status["Seccomp_filters"]), 2)
+        # Its directory's root is "/": no mount namespace has it. The blob has no name; the rest is its log.
+        self.assertFalse([name for name in files if name.startswith("/") and not name.endswith("(deleted)") and
+                          not name.startswith("/tree")
+                          and name not in ("/", "/times", "/dev/null", self.daemon.log_path)], files)
+        self.assertIn("layers.0/unpack.", groups)
+
+    def unpacker(self):
+        def find():
+            for pid in os.listdir("/proc"):
+                try:
+                    with open(f"/proc/{pid}/cmdline", "rb") as file, open(f"/proc/{pid}/cgroup") as group:
+                        with open(f"/proc/{pid}/status") as status:
+                            if file.read() == b"berth-unpack\0" and self.daemon.cgroup in group.read() and \
+                                    "Seccomp_filters:\t2" in status.read():
+                                return int(pid)
+                except OSError:
+                    continue
+            return None
+
+        for _ in range(2000):
+            if pid := find():
+                return pid
+        self.fail("berth-unpack was never seen")
+
+    def test_deaths_leave_nothing_that_counts(self):
+        tar = Layer().add("f", os.urandom(30 << 20)).bytes()
+        data = compress(tar, GZIP)
+
+        def begin():
+            fd = blob(data)
+            request = self.client.send("unpack_layer", fds=[fd], diff_id=digest(tar), compression=1,
+                                       blob_bytes=len(data))
+            os.close(fd)
+            return request, self.unpacker()
+
+        request, pid = begin()
+        os.kill(pid, signal.SIGKILL)  # the unpacker
+        with self.assertRaises(Refused):
+            self.client.wait_reply(request)
+        self.assertEqual(self.entries(), [])
+        request, pid = begin()
+        with open(f"/proc/{pid}/stat") as file:
+            parent = int(file.read().rsplit(")", 1)[1].split()[1])
+        os.kill(parent, signal.SIGKILL)  # the daemon's child that waits for it
+        with self.assertRaises(Refused):
+            self.client.wait_reply(request)
+        self.assertTrue(changes.until(self.store, lambda: self.entries() == []), self.entries())
+        request, pid = begin()
+        self.daemon.kill()
+        self.client.close()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.assertIn("1 layers of images", "".join(self.client.hello.warnings))
+        self.assertEqual(self.layers(), [])
+        self.assertTrue(changes.until(self.store, lambda: self.entries() == []), self.entries())
+        unpack(self.client, tar)
+        self.assertTrue(self.client.ask("verify_layer", diff_id=digest(tar)).verify_layer.intact)
+
+    def test_an_asker_that_goes_away_leaves_a_layer_that_counts(self):
+        tar = Layer().add("f", os.urandom(5 << 20)).bytes()
+        data = compress(tar, GZIP)
+        fd = blob(data)
+        self.client.send("unpack_layer", fds=[fd], diff_id=digest(tar), compression=1, blob_bytes=len(data))
+        os.close(fd)
+        self.client.close()
+        self.client = self.daemon.connect()
+        unpack(self.client, tar)
+        self.assertEqual(self.layers(), [digest(tar)])
+
+    def test_descriptors_that_no_verb_has_end_the_connection(self):
+        self.client.send("list_layers", fds=[0])
+        with self.assertRaises((EOFError, OSError)):
+            self.client.wait_reply(10 ** 6)
+        self.client.close()
+        self.client = self.daemon.connect()
+        self.client.send("unpack_layer", diff_id="sha256:" + "0" * 64)
+        with self.assertRaises((EOFError, OSError)):
+            self.client.wait_reply(10 ** 6)
+        self.client.close()
+        self.client = self.daemon.connect()
+
+
+class TestFullDisk(Story):
+    def test_a_full_disk_is_said_and_nothing_stays(self):
+        os.mkdir(self.store, 0o700)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "tmpfs", self.store], check=True)
+        self.addCleanup(lambda: subprocess.run(["umount", "-l", self.store], check=False))
+        small = Layer().add("f", "x").bytes()
+        self.refused(Layer().add("f", os.urandom(20 << 20)).bytes(), EXHAUSTED, "No space left")
+        unpack(self.client, small)
+        self.assertTrue(self.client.ask("verify_layer", diff_id=digest(small)).verify_layer.intact)
+
+
+if __name__ == "__main__":
+    unittest.main()
