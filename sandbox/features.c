@@ -78,6 +78,14 @@ static bool has_landlock(void)
 	return syscall(__NR_landlock_create_ruleset, NULL, 0, 1U) > 0;
 }
 
+/* Hard links behind Landlock, and overlayfs of id-mapped layers, both came with Linux 5.19. */
+static bool has_images(void)
+{
+	cleanup_fd int fd = fsopen("overlay", FSOPEN_CLOEXEC);
+
+	return fd >= 0 && syscall(__NR_landlock_create_ruleset, NULL, 0, 1U) >= 2;
+}
+
 static bool may_raise_limits(void)
 {
 	return cap_get_bound(CAP_SYS_RESOURCE) == 1;
@@ -123,6 +131,10 @@ static struct {
 	{ has_landlock,
 	  false,
 	  { "landlock", false, "the second fence around the daemon's own files is not there" } },
+	{ has_images,
+	  false,
+	  { "images", false,
+	    "layers of images need overlayfs, and Landlock of its second version (Linux 5.19)" } },
 	{ may_raise_limits,
 	  false,
 	  { "raise_limits", false,

@@ -22,6 +22,7 @@
 #include "sandbox/devices.h"
 #include "sandbox/launch_assemble.h"
 #include "sandbox/launch_birth.h"
+#include "sandbox/layer_root.h"
 #include "sandbox/monitor/estate.h"
 #include "sandbox/mounts.h"
 #include "sandbox/path.h"
@@ -40,6 +41,7 @@ struct launch {
 	struct filter *compiled;
 	struct container_page *page;
 	int *volume_fds;
+	int layers_fd; /* the root file system, detached, where it is made of layers */
 	char what[160];
 };
 
@@ -49,6 +51,7 @@ void launch_spec_init(struct launch_spec *spec)
 		.namespaces = { -1, -1, -1, -1 },
 		.monitors_fd = -1,
 		.root_fd = -1,
+		.store_fd = -1,
 		.filter_image_fd = -1,
 		.log = { .dir_fd = -1, .max_file_bytes = 10u << 20, .max_files = 3 },
 		.page_fd = -1,
@@ -155,6 +158,25 @@ static void remove_group(void *context)
 
 /* ---- what the container consists of ---- */
 
+/* Before who the user is, which the image says. */
+static int mount_layers(void *context, struct err *err)
+{
+	struct launch *launch = context;
+	const struct launch_spec *spec = launch->spec;
+
+	FAILPOINT_RETURN("monitor.launch.layers", err);
+	if (spec->layer_count == 0)
+		return 0;
+	launch->layers_fd = layer_root_mount(spec->store_fd, spec->layers, spec->layer_count,
+					     spec->namespaces.user_fd, err);
+	return launch->layers_fd < 0 ? launch->layers_fd : 0;
+}
+
+static int root_of(const struct launch *launch)
+{
+	return launch->spec->layer_count ? launch->layers_fd : launch->spec->root_fd;
+}
+
 static int find_identity(void *context, struct err *err)
 {
 	struct launch *launch = context;
@@ -162,9 +184,9 @@ static int find_identity(void *context, struct err *err)
 	int r;
 
 	FAILPOINT_RETURN("monitor.launch.identity", err);
-	r = path_check_rootfs(spec->root_fd, err);
+	r = path_check_rootfs(root_of(launch), err);
 	if (r >= 0)
-		r = identity_resolve(spec->root_fd, spec->user, spec->groups, spec->group_count,
+		r = identity_resolve(root_of(launch), spec->user, spec->groups, spec->group_count,
 				     &launch->identity, err);
 	if (r < 0)
 		return r;
@@ -177,6 +199,10 @@ static int clone_root(void *context, struct err *err)
 	struct launch *launch = context;
 
 	FAILPOINT_RETURN("monitor.launch.rootfs", err);
+	if (launch->spec->layer_count) {
+		launch->assemble.root_fd = take_fd(&launch->layers_fd);
+		return 0;
+	}
 	launch->assemble.root_fd = rootfs_clone(
 		launch->spec->root_fd, launch->spec->namespaces.user_fd,
 		launch->spec->root_writable ? 0 : ROOTFS_READ_ONLY, "root file system", err);
@@ -340,17 +366,23 @@ static int wait_program(void *context, struct err *err)
 }
 
 static const struct birth_step steps[] = {
-	{ "page", open_page, fail_page },        { "identity", find_identity, NULL },
-	{ "rootfs", clone_root, NULL },          { "volumes", clone_volumes, NULL },
-	{ "devices", make_devices, NULL },       { "streams", make_streams, NULL },
-	{ "filter", find_filter, NULL },         { "cgroup", make_group, remove_group },
-	{ "clone", make_process, kill_process }, { "monitor", prepare_monitor, remove_socket },
+	{ "page", open_page, fail_page },
+	{ "layers", mount_layers, NULL },
+	{ "identity", find_identity, NULL },
+	{ "rootfs", clone_root, NULL },
+	{ "volumes", clone_volumes, NULL },
+	{ "devices", make_devices, NULL },
+	{ "streams", make_streams, NULL },
+	{ "filter", find_filter, NULL },
+	{ "cgroup", make_group, remove_group },
+	{ "clone", make_process, kill_process },
+	{ "monitor", prepare_monitor, remove_socket },
 	{ "wait", wait_program, NULL },
 };
 
 int launch_monitor(const struct launch_spec *spec, int control_fd)
 {
-	struct launch launch = { .spec = spec };
+	struct launch launch = { .spec = spec, .layers_fd = -1 };
 	struct err err = { 0 };
 	size_t done = 0;
 	int r;

@@ -73,7 +73,10 @@ struct launch_spec {
 	struct device_filters *device_filters; /* NULL: no device filter, for tests without BPF */
 	int monitors_fd;                       /* hierarchy_open_monitors(), or -1 */
 
-	int root_fd; /* O_PATH directory of the host, policy-checked */
+	int root_fd;  /* O_PATH directory of the host, policy-checked; or -1, and layers: */
+	int store_fd; /* sandbox/layer_store.h */
+	const char *const *layers; /* in hexadecimal, the lowest first */
+	size_t layer_count;
 	bool root_writable;
 	const struct launch_mount *mounts;
 	size_t mount_count;

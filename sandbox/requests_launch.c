@@ -14,6 +14,7 @@
 #include "sandbox/launch.h"
 #include "sandbox/launcher.h"
 #include "sandbox/monitors.h"
+#include "sandbox/overlay.h"
 #include "sandbox/page_file.h"
 #include "sandbox/path.h"
 #include "sandbox/record.h"
@@ -338,13 +339,67 @@ static int draft_log(struct call *call, struct draft *draft, struct container_se
 	return draft->log_dir_fd < 0 ? draft->log_dir_fd : 0;
 }
 
-static int draft_root(struct call *call, struct draft *draft, struct err *err)
+static int check_layers(const struct call *call, struct err *err)
+{
+	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
+
+	if (launch->root_directory[0])
+		return err_set(err, ERR_INVALID, EINVAL,
+			       "root_directory and layers: only one can be the root");
+	if (launch->n_layers > OVERLAY_LAYERS_MAX)
+		return err_set(err, ERR_INVALID, E2BIG, "layers: %zu, at most %d", launch->n_layers,
+			       OVERLAY_LAYERS_MAX);
+	if (launch->root_writable)
+		return err_set(
+			err, ERR_UNSUPPORTED, EOPNOTSUPP,
+			"a root made of layers is for reading here: mount a volume where the container writes");
+	return 0;
+}
+
+/* What the records keep is what is in use: all of them, also those that one above them hides. */
+static int draft_layers(struct call *call, struct draft *draft, struct container_settings *settings,
+			struct err *err)
+{
+	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
+	const struct layer_store *store = &call->host->layers;
+	const char **hexes = arena_alloc(call->arena, launch->n_layers * sizeof(*hexes));
+	size_t first = 0;
+	int r = check_layers(call, err);
+
+	if (r < 0)
+		return r;
+	settings->layers = calloc(launch->n_layers, UNPACK_HEX_MAX);
+	if (!hexes || !settings->layers)
+		return err_oom(err);
+	for (size_t i = 0; i < launch->n_layers; i++) {
+		const struct layer *layer;
+
+		r = names_check_digest(launch->layers[i], err);
+		if (r < 0)
+			return err_prefix(err, r, "layers[%zu]", i);
+		layer = layer_store_find(store, launch->layers[i] + strlen("sha256:"));
+		if (!layer)
+			return err_set(err, ERR_NOT_FOUND, ENOENT,
+				       "layers[%zu]: %s is not on this host", i, launch->layers[i]);
+		hexes[i] = launch->layers[i] + strlen("sha256:");
+		if (layer->cut)
+			first = i;
+		(void)sprintf(settings->layers + i * UNPACK_HEX_MAX, "%s%s", hexes[i],
+			      i + 1 < launch->n_layers ? " " : "");
+	}
+	draft->spec.store_fd = store->fd;
+	draft->spec.layers = hexes + first;
+	draft->spec.layer_count = launch->n_layers - first;
+	return 0;
+}
+
+static int draft_root(struct call *call, struct draft *draft, struct container_settings *settings,
+		      struct err *err)
 {
 	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
 
 	if (launch->n_layers > 0)
-		return err_set(err, ERR_UNSUPPORTED, EOPNOTSUPP,
-			       "layers: this release launches from directories only");
+		return draft_layers(call, draft, settings, err);
 	draft->root_fd = policy_open_root(&call->host->policy, launch->root_directory,
 					  launch->root_writable, err);
 	draft->spec.root_fd = draft->root_fd;
@@ -407,7 +462,7 @@ static int fill_draft(struct call *call, struct draft *draft, struct container *
 	if (r == 0)
 		r = draft_filter(call, draft, &container->settings, err);
 	if (r == 0)
-		r = draft_root(call, draft, err);
+		r = draft_root(call, draft, &container->settings, err);
 	if (r == 0)
 		r = draft_log(call, draft, &container->settings, err);
 	if (r == 0)

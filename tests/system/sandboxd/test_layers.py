@@ -17,7 +17,8 @@ if os.geteuid() != 0:
     sys.exit(77)
 
 from layer_maker import GZIP, PLAIN, ZSTD, Layer, blob, compress, digest, unpack
-from sandboxd_client import EXHAUSTED, INVALID, NOT_FOUND, Daemon, Refused
+from sandboxd_client import (EXHAUSTED, INVALID, NOT_FOUND, PRECONDITION, UNSUPPORTED, Daemon, Refused, close_all,
+                             ref)
 import changes
 
 BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
@@ -387,6 +388,86 @@ class TestLayers(Story):
             self.client.wait_reply(10 ** 6)
         self.client.close()
         self.client = self.daemon.connect()
+
+
+class TestLaunch(Story):
+    def setUp(self):
+        super().setUp()
+        with open("/bin/busybox", "rb") as file:
+            busybox = file.read()
+        self.base = Layer().add("bin").add("bin/busybox", busybox, mode=0o755).link("bin/sh", "busybox") \
+            .add("etc").add("etc/passwd", "www:x:33:33::/:/bin/sh\n").add("gone", "x").add("o").add("o/old", "x").bytes()
+        self.upper = Layer().add(".wh.gone", "").add("o").add("o/.wh..wh..opq", "").add("o/new", "y", uid=33).bytes()
+        self.client.ask("create_workload", workload="w-1", instance=1, band=2)
+
+    def launch(self, tars, script, attempt=1, fact="exited", **fields):
+        self.client.ask("launch", ref=ref("w-1", "main", attempt=attempt), layers=[digest(tar) for tar in tars],
+                        command=["/bin/sh", "-c", script], gate_open=True, **fields)
+        close_all(self.client.fact_fds if self.client.wait_fact("started", fail_on=("start_failed",)) else [])
+        return self.client.wait_fact(fact, timeout=60) if fact == "exited" else None
+
+    def log_of(self):
+        with open(f"{self.daemon.base}/log/w-1/main/000000001.log") as file:
+            return [line.split(" ", 3)[3].rstrip("\n") for line in file]
+
+    def test_a_container_runs_from_layers_with_its_own_ids(self):
+        for tar in (self.base, self.upper):
+            unpack(self.client, tar)
+        end = self.launch([self.base, self.upper],
+                          "b=/bin/busybox; $b ls / /o; $b stat -c '%u %g' /o/new /bin/busybox; $b id; "
+                          "$b touch /x || echo read-only", user="www")
+        self.assertEqual((end.exit_si_code, end.exit_si_status), (1, 0))
+        lines = self.log_of()
+        self.assertEqual(lines[:11], ["/:", "bin", "dev", "etc", "o", "proc", "sys", "", "/o:", "new", "33 0"])
+        self.assertIn("0 0", lines)
+        self.assertIn("uid=33(www) gid=33", lines)
+        self.assertIn("read-only", lines)
+        self.assertEqual(os.listdir(self.tree(self.base) + "/o"), ["old"])  # as it was
+
+    def test_a_hundred_layers(self):
+        tars = [self.base] + [Layer().add("n", str(i)).bytes() for i in range(127)]
+        for tar in tars:
+            unpack(self.client, tar)
+        self.launch(tars, "/bin/busybox cat /n")
+        self.assertEqual(self.log_of(), ["126"])
+        with self.assertRaises(Refused) as caught:
+            self.launch(tars + tars[-1:], "true", attempt=2)
+        self.assertEqual(caught.exception.kind, INVALID)
+
+    def test_a_root_that_hides_all_below(self):
+        cut = Layer().add(".wh..wh..opq", "").add("bin").add("bin/busybox", open("/bin/busybox", "rb").read(), mode=0o755) \
+            .link("bin/sh", "busybox").bytes()
+        for tar in (self.base, cut):
+            unpack(self.client, tar)
+        self.launch([self.base, cut], "/bin/busybox ls /")
+        self.assertEqual(self.log_of(), ["bin", "dev", "proc", "sys"])
+
+    def test_layers_in_use_stay_also_over_a_restart(self):
+        for tar in (self.base, self.upper):
+            unpack(self.client, tar)
+        self.launch([self.base, self.upper], "/bin/busybox sleep 1000", fact=None)
+        for _ in range(2):
+            with self.assertRaises(Refused) as caught:
+                self.client.ask("remove_layer", diff_id=digest(self.upper))
+            self.assertEqual(caught.exception.kind, PRECONDITION)
+            self.client.close()
+            self.daemon.kill()
+            self.daemon.start()
+            self.client = self.daemon.connect()
+        self.client.ask("kill", ref=ref("w-1"))
+        self.client.ask("inventory")
+        self.client.wait_fact("exited")
+        self.client.ask("remove_layer", diff_id=digest(self.upper))
+
+    def test_what_cannot_be_a_root_is_refused(self):
+        unpack(self.client, self.base)
+        for layers, fields, kind in (([digest(self.upper)], {}, NOT_FOUND), (["sha256:../x"], {}, INVALID),
+                                     ([digest(self.base)], {"root_writable": True}, UNSUPPORTED),
+                                     ([digest(self.base)], {"root_directory": self.daemon.rootfs}, INVALID)):
+            with self.assertRaises(Refused) as caught:
+                self.client.ask("launch", ref=ref("w-1", "main"), layers=layers, command=["/bin/sh"], **fields)
+            self.assertEqual(caught.exception.kind, kind, caught.exception.text)
+        self.launch([self.base], "true")
 
 
 class TestFullDisk(Story):

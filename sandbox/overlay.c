@@ -1,0 +1,95 @@
+#include "sandbox/overlay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "proto/cleanup.h"
+
+#define OPTIONS_MAX 4096 /* mount(2) takes a page */
+
+/* By descriptor (Linux 6.13), of detached mounts (6.15). */
+static int mount_by_descriptors(const int *fds, size_t count)
+{
+	cleanup_fd int fs_fd = fsopen("overlay", FSOPEN_CLOEXEC);
+
+	if (fs_fd < 0 || fsconfig(fs_fd, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 ||
+	    fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		if (fsconfig(fs_fd, FSCONFIG_SET_FD, "lowerdir+", NULL, fds[i]) < 0)
+			return -1;
+	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -1;
+	return fsmount(fs_fd, FSMOUNT_CLOEXEC,
+		       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY);
+}
+
+/* Names of descriptors have no character that the option would have to escape. */
+static int list_names(const int *fds, size_t count, char options[static OPTIONS_MAX])
+{
+	size_t length = (size_t)snprintf(options, OPTIONS_MAX, "userxattr,lowerdir=");
+
+	for (size_t i = 0; i < count && length < OPTIONS_MAX; i++)
+		length += (size_t)snprintf(options + length, OPTIONS_MAX - length,
+					   "%s/proc/self/fd/%d", i ? ":" : "", fds[i]);
+	if (length >= OPTIONS_MAX) {
+		errno = E2BIG;
+		return -1;
+	}
+	return 0;
+}
+
+/* In a mount namespace of our own, where everything lies on "/", which "/" itself does not see. The overlay is
+ * taken out of it as a clone; its layers stay with it. */
+static int mount_in_namespace(const int *fds, size_t count)
+{
+	struct mount_attr attr = { .propagation = MS_PRIVATE };
+	char options[OPTIONS_MAX];
+
+	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr)) < 0 ||
+	    list_names(fds, count, options) < 0)
+		return -1;
+	for (size_t i = 0; i < count; i++)
+		if (move_mount(fds[i], "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+			return -1;
+	if (mount("overlay", "/proc", "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, options) < 0)
+		return -1;
+	return open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
+
+static int mount_by_names(const int *fds, size_t count)
+{
+	cleanup_fd int home_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	cleanup_fd int fd = -1;
+	int why;
+
+	if (home_fd < 0 || unshare(CLONE_NEWNS) < 0)
+		return -1;
+	fd = mount_in_namespace(fds, count);
+	why = errno;
+	if (setns(home_fd, CLONE_NEWNS) < 0)
+		return -1;
+	errno = why;
+	return take_fd(&fd);
+}
+
+int overlay_mount(const int *fds, size_t count, struct err *err)
+{
+	int fd = mount_by_descriptors(fds, count);
+
+	if (fd < 0)
+		fd = mount_by_names(fds, count);
+	if (fd < 0)
+		return err_set(
+			err, errno == ENODEV || errno == EINVAL ? ERR_UNSUPPORTED : ERR_INTERNAL,
+			errno,
+			"cannot put %zu layers together as an overlayfs with mapped ids (Linux 5.19): %m",
+			count);
+	return fd;
+}
