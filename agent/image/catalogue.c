@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "proto/failpoint.h"
 #include "proto/log.h"
 
 #define FILE_BYTES_MAX  4096
@@ -299,7 +298,6 @@ static int write_file(const struct catalogue *catalogue, const struct image *ima
 		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0 || write(fd, text, length) != (ssize_t)length || fsync(fd) < 0)
 		return disk_failed(catalogue, err, "write");
-	FAILPOINT("berthd.image.noted");
 	if (renameat(catalogue->names_fd, TEMPORARY, catalogue->names_fd, file) < 0 ||
 	    fsync(catalogue->names_fd) < 0)
 		return disk_failed(catalogue, err, "put a file");
@@ -407,11 +405,18 @@ static int need_image(struct collection *collection, const struct image *image,
 	return 0;
 }
 
+static bool is_needed(const struct collection *collection, const struct digest *digest)
+{
+	/* Not even of nothing may there be no array. */
+	return collection->n_needed &&
+	       bsearch(digest, collection->needed, collection->n_needed, sizeof(*digest), compare);
+}
+
 static bool collect_piece(const struct digest *digest, uint64_t size_bytes, bool whole, void *user)
 {
 	struct collection *collection = user;
 
-	if (bsearch(digest, collection->needed, collection->n_needed, sizeof(*digest), compare) ||
+	if (is_needed(collection, digest) ||
 	    (collection->kept && collection->kept(digest, collection->user)))
 		return true;
 	if (collection->remove)

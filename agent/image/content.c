@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "proto/failpoint.h"
-
 #define PART_SUFFIX ".part"
 #define NAME_MAX_   (DIGEST_HEX + sizeof(PART_SUFFIX))
 /* How much is written between two looks at how full the disk is. */
@@ -97,7 +95,7 @@ bool content_has(const struct content *content, const struct digest *digest,
 	return true;
 }
 
-int content_check_room(const struct content *content, uint64_t bytes, struct err *err)
+int content_room(const struct content *content, uint64_t *ret_bytes, struct err *err)
 {
 	struct statvfs disk;
 	uint64_t left;
@@ -105,11 +103,19 @@ int content_check_room(const struct content *content, uint64_t bytes, struct err
 	if (fstatvfs(content->blobs_fd, &disk) < 0)
 		return disk_failed(err, errno, "look at the disk of", content->directory);
 	left = (uint64_t)disk.f_bavail * disk.f_frsize;
-	left = left > content->keep_free_bytes ? left - content->keep_free_bytes : 0;
-	if (bytes <= left)
-		return 0;
+	*ret_bytes = left > content->keep_free_bytes ? left - content->keep_free_bytes : 0;
+	return 0;
+}
+
+int content_check_room(const struct content *content, uint64_t bytes, struct err *err)
+{
+	uint64_t left;
+	int r = content_room(content, &left, err);
+
+	if (r < 0 || (left > 0 && bytes <= left))
+		return r;
 	return err_set(err, ERR_EXHAUSTED, ENOSPC,
-		       "%" PRIu64 " bytes are needed below %s, %" PRIu64
+		       "%" PRIu64 " more bytes are needed below %s, %" PRIu64
 		       " may be used (KeepFree in [Images]); remove images (berthctl image rm, gc)",
 		       bytes, content->directory, left);
 }
@@ -225,7 +231,6 @@ int content_writer_add(struct content_writer *writer, const void *bytes, size_t 
 		(void)forget(writer, NULL);
 		return r;
 	}
-	FAILPOINT_RETURN("berthd.image.write", err);
 	r = write_all(writer, bytes, length, err);
 	if (r < 0)
 		return r;
@@ -259,13 +264,10 @@ static int put_in_place(const struct content_writer *writer, struct err *err)
 {
 	int blobs_fd = writer->content->blobs_fd;
 
-	FAILPOINT_RETURN("berthd.image.sync", err);
 	if (fsync(writer->fd) < 0)
 		return disk_failed(err, errno, "write out", writer->name);
-	FAILPOINT("berthd.image.synced");
 	if (renameat(blobs_fd, writer->name, blobs_fd, writer->piece.digest.hex) < 0)
 		return disk_failed(err, errno, "rename", writer->name);
-	FAILPOINT("berthd.image.named");
 	if (fsync(blobs_fd) < 0)
 		return disk_failed(err, errno, "write out the directory of", writer->name);
 	return 0;

@@ -29,6 +29,8 @@ DEFINE_CLEANUP(struct content *, content_free)
 /* Whether the piece is there, whole, and how large it is (@ret_size_bytes may be NULL). */
 bool content_has(const struct content *content, const struct digest *digest,
 		 uint64_t *ret_size_bytes);
+/* How much more may be written. */
+int content_room(const struct content *content, uint64_t *ret_bytes, struct err *err);
 /* ERR_EXHAUSTED when @bytes more would not leave what is to be left free. */
 int content_check_room(const struct content *content, uint64_t bytes, struct err *err);
 

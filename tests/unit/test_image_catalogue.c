@@ -123,6 +123,10 @@ static void what_no_image_needs_is_collected(void **state)
 	image_desk_reopen(desk);
 	assert_non_null(catalogue_find(desk->catalogue, ONE));
 	assert_null(catalogue_find(desk->catalogue, TWO));
+	/* Without any image nothing is needed. */
+	assert_int_equal(catalogue_remove(desk->catalogue, ONE, &err), 0);
+	assert_int_equal(catalogue_collect(desk->catalogue, true, NULL, NULL, &bytes, &err), 0);
+	assert_false(content_has(desk->content, &layer, NULL));
 }
 
 int main(void)
