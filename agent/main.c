@@ -16,6 +16,7 @@
 #include "agent/grpc/health.h"
 #include "agent/grpc/reflection.h"
 #include "agent/grpc/server.h"
+#include "agent/image/images.h"
 #include "agent/pressure/pressure.h"
 #include "agent/probe/prober.h"
 #include "agent/sandboxlink/sandboxlink.h"
@@ -43,6 +44,7 @@ struct agent {
 	struct engine *engine;
 	struct telemetry *telemetry;
 	struct pressure *pressure;
+	struct images *images; /* NULL where nothing is kept */
 	struct grpc_server *server;
 	struct grpc_health *health;
 	struct grpc_descriptors *descriptors;
@@ -151,6 +153,32 @@ static int open_engine(struct agent *agent, struct err *err)
 	return r;
 }
 
+static int open_images(struct agent *agent, struct err *err)
+{
+	const struct settings *settings = &agent->settings;
+	char directory[PATH_MAX];
+	const struct images_config config = {
+		.directory = directory,
+		.keep_free_bytes = settings->images_keep_free_bytes,
+		.parallel_layers = settings->images_parallel_layers,
+		.stall_ms = settings->images_stall_ms,
+		.proxy = settings->images_proxy,
+		.no_proxy = settings->images_no_proxy,
+		.credentials_path = settings->images_credentials,
+		.registries = &settings->images_registries,
+		.plain_http = &settings->images_plain_http,
+		.mirrors = &settings->images_mirrors,
+		.authorities = &settings->images_authorities,
+	};
+
+	if (!settings->store_durable)
+		return 0;
+	if (snprintf(directory, sizeof(directory), "%s/images", settings->store_directory) >=
+	    (int)sizeof(directory))
+		return err_set(err, ERR_INVALID, ENAMETOOLONG, "Directory in [Store] is too long");
+	return images_new(agent->event, &config, &agent->images, err);
+}
+
 static struct grpc_tls_files tls_files(const struct settings *settings)
 {
 	return (struct grpc_tls_files){ .cert_path = settings->certificate,
@@ -233,6 +261,7 @@ static int open_server(struct agent *agent, struct err *err)
 	agent->service = (struct service){ .event = agent->event,
 					   .engine = agent->engine,
 					   .telemetry = agent->telemetry,
+					   .images = agent->images,
 					   .settings = &agent->settings };
 	r = grpc_server_new(agent->event, &options, &agent->server, err);
 	if (r < 0)
@@ -265,32 +294,46 @@ static const char *there_or_above(const char *path, char buffer[static PATH_MAX]
 	return access(path, F_OK) == 0 ? path : directory_of(path, buffer);
 }
 
+#define READ_PLACES_MAX 512 /* [Images] Authorities has at most 256 */
+
 /* Certificates may be replaced below their directory; anything else that SIGHUP needs is in /etc. */
 static int confine(struct agent *agent, struct err *err)
 {
 	const struct settings *settings = &agent->settings;
+	const struct config_list *authorities = &settings->images_authorities;
 	char certificate[PATH_MAX], key[PATH_MAX], client_ca[PATH_MAX], config[PATH_MAX];
-	char socket[PATH_MAX], logs[PATH_MAX];
-	const char *const read_only[] = { "/etc",
-					  "/usr",
-					  "/lib",
-					  "/lib64",
-					  "/proc",
-					  "/sys",
-					  "/dev/null",
-					  "/dev/urandom",
-					  "/run/systemd",
-					  there_or_above(settings->log_directory, logs),
-					  directory_of(settings->certificate, certificate),
-					  directory_of(settings->key, key),
-					  directory_of(settings->client_ca, client_ca),
-					  directory_of(agent->config_path, config),
-					  NULL };
+	char socket[PATH_MAX], logs[PATH_MAX], credentials[PATH_MAX], resolver[PATH_MAX];
+	char resolver_directory[PATH_MAX];
+	const char *read_only[READ_PLACES_MAX] = {
+		"/etc",
+		"/usr",
+		"/lib",
+		"/lib64",
+		"/proc",
+		"/sys",
+		"/dev/null",
+		"/dev/urandom",
+		"/run/systemd",
+		there_or_above(settings->log_directory, logs),
+		directory_of(settings->certificate, certificate),
+		directory_of(settings->key, key),
+		directory_of(settings->client_ca, client_ca),
+		directory_of(agent->config_path, config),
+		directory_of(settings->images_credentials, credentials),
+		/* Where it is a link, as resolvconf and NetworkManager make it. */
+		realpath("/etc/resolv.conf", resolver) ? directory_of(resolver, resolver_directory)
+						       : "/nonexistent",
+	};
 	const char *const read_write[] = { directory_of(settings->socket, socket),
 					   settings->store_durable ? settings->store_directory
 								   : "/nonexistent",
 					   NULL };
+	size_t n = 0;
 
+	while (read_only[n])
+		n++;
+	for (size_t i = 0; i < authorities->n && n < READ_PLACES_MAX - 1; i++)
+		read_only[n++] = strchr(authorities->items[i], '=') + 1;
 	/* Where it cannot be made the store says why. */
 	if (settings->store_durable)
 		(void)mkdir(settings->store_directory, 0700);
@@ -445,6 +488,8 @@ static int start(struct agent *agent, struct err *err)
 	if (r == 0)
 		r = open_engine(agent, err);
 	if (r == 0)
+		r = open_images(agent, err);
+	if (r == 0)
 		r = open_server(agent, err);
 	if (r < 0)
 		return r;
@@ -469,6 +514,7 @@ static void stop(struct agent *agent)
 	grpc_server_free(agent->server);
 	grpc_health_free(agent->health);
 	grpc_descriptors_free(agent->descriptors);
+	images_free(agent->images);
 	pressure_free(agent->pressure);
 	telemetry_free(agent->telemetry);
 	if (agent->engine)

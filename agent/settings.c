@@ -5,6 +5,7 @@
 #include <syslog.h>
 
 #include "agent/grpc/server.h"
+#include "agent/image/registry.h"
 #include "agent/pressure/pressure.h"
 
 static const struct config_choice log_levels[] = {
@@ -122,6 +123,34 @@ static const struct config_key keys[] = {
 	  "Keep what berthd was asked for and what became of it on disk, so that a restart loses nothing and stops nothing. With no, a restart ends every workload." },
 	{ "Store", "Directory", CONFIG_PATH, AT(store_directory), "/var/lib/berth/agent",
 	  "Where it is kept: a directory of berthd's own." },
+
+	{ "Images", "Registries", CONFIG_LIST, AT(images_registries), "",
+	  "Registries that images may be pulled from, as their names have them: docker.io registry.example:5000. Empty: all. What is said here is read at start.",
+	  .max = 256, .check = registry_check_host },
+	{ "Images", "Mirrors", CONFIG_LIST, AT(images_mirrors), "",
+	  "What to ask before a registry itself: docker.io=mirror.example:5000. Of several for one registry the first is asked first. Mirrors get no credentials.",
+	  .max = 256, .check = registry_check_mirror },
+	{ "Images", "Credentials", CONFIG_PATH, AT(images_credentials),
+	  "/etc/berth/registries.json",
+	  "Names and passwords, in the form of docker's config.json (\"auths\"); root's, and for root and berthd's group alone to read. Without the file there are none. It is read at each pull." },
+	{ "Images", "Authorities", CONFIG_LIST, AT(images_authorities), "",
+	  "Certificates of private authorities, beside those that the host trusts: registry.example=/etc/berth/ca.pem",
+	  .max = 256, .check = registry_check_authority },
+	{ "Images", "PlainHTTP", CONFIG_LIST, AT(images_plain_http), "",
+	  "Registries that are spoken with without TLS: whoever is on the way reads and changes what they say. Images with a digest in their names are still verified.",
+	  .max = 256, .check = registry_check_host },
+	{ "Images", "Proxy", CONFIG_STRING, AT(images_proxy), "",
+	  "Proxy for all registries: http://proxy.example:3128. That of berthd's environment is not looked at." },
+	{ "Images", "NoProxy", CONFIG_STRING, AT(images_no_proxy), "",
+	  "Hosts that are reached without it, joined by commas." },
+	{ "Images", "ParallelLayers", CONFIG_UINT, AT(images_parallel_layers), "4",
+	  "Layers that are fetched at once, of all pulls together.", .min = 1, .max = 64 },
+	{ "Images", "StallTimeout", CONFIG_DURATION_MS, AT(images_stall_ms), "30s",
+	  "A registry that sends nothing for so long has failed, and is tried again. There is no limit for a pull as a whole.",
+	  .min = 1000, .max = 3600000 },
+	{ "Images", "KeepFree", CONFIG_BYTES, AT(images_keep_free_bytes), "1Gi",
+	  "Of the disk of [Store] Directory, below which images are kept: what pulls must leave free.",
+	  .max = UINT64_C(1) << 50 },
 
 	{ "Telemetry", "SampleInterval", CONFIG_DURATION_MS, AT(sample_interval_ms), "1s",
 	  "How often each container is sampled when no reader asks for a shorter interval.",

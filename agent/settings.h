@@ -51,6 +51,17 @@ struct settings {
 	/* [Store] */
 	bool store_durable;
 	char *store_directory;
+	/* [Images] */
+	uint64_t images_keep_free_bytes;
+	uint64_t images_parallel_layers;
+	uint64_t images_stall_ms;
+	char *images_credentials;
+	char *images_proxy;
+	char *images_no_proxy;
+	struct config_list images_registries;
+	struct config_list images_plain_http;
+	struct config_list images_mirrors;
+	struct config_list images_authorities;
 	/* [Telemetry] */
 	uint64_t sample_interval_ms;
 	/* [Log] */

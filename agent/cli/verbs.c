@@ -95,6 +95,19 @@ const struct verb verbs[] = {
 	  "  -f, --file FILE        JSON: {\"desired\": [{\"generation\": 1, \"spec\": {...}}, ...]}\n"
 	  "      --dry-run          say what would happen and why\n",
 	  verb_reconcile },
+	{ "image",
+	  "pull NAME...  |  ls  |  inspect NAME...  |  rm NAME...  |  verify NAME...  |  usage  |  gc",
+	  "images of registries on the host",
+	  "  pull                   have it as the registry has it now: nginx, registry:5000/app:1.2,\n"
+	  "                         app@sha256:...\n"
+	  "  -u, --user NAME, --password-stdin   for this pull; else the host's own credentials\n"
+	  "  ls                     those that are here\n"
+	  "  inspect                configuration and layers, as JSON\n"
+	  "  rm                     forget it, and remove what no other one needs\n"
+	  "  verify                 read all of it again, and compare it with its digests\n"
+	  "  usage                  what they take of the disk\n"
+	  "  gc                     remove what none needs: what pulls that failed have left\n",
+	  verb_image },
 	{ "node", "", "what the host is, has and can do", NULL, verb_node },
 	{ "drain", "[-d DURATION] [-m TEXT]", "accept no workloads",
 	  "  -d, --deadline DURATION  stop all workloads too, by then\n"

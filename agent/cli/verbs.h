@@ -56,3 +56,4 @@ VERB(reconcile);
 VERB(node);
 VERB(drain);
 VERB(undrain);
+VERB(image);

@@ -25,6 +25,14 @@ HANDLER(set_schedulable);
 HANDLER(get_node);
 HANDLER(get);
 HANDLER(list);
+/* images.c */
+HANDLER(pull_image);
+HANDLER(list_images);
+HANDLER(get_image);
+HANDLER(remove_image);
+HANDLER(image_usage);
+HANDLER(verify_image);
+HANDLER(collect_images);
 /* sessions.c */
 HANDLER(exec);
 HANDLER(attach);

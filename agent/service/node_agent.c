@@ -17,6 +17,8 @@
 #define ENDLESS(method, handler, roles)                                                         \
 	ROW(method, GRPC_SERVER_STREAM, handler, roles, GRPC_METHOD_ENDLESS, handler##_request, \
 	    handler##_response)
+#define STREAM(method, handler, roles) \
+	ROW(method, GRPC_SERVER_STREAM, handler, roles, 0, handler##_request, handler##_response)
 #define BIDI(method, handler, roles)                                                   \
 	ROW(method, GRPC_BIDI, handler, roles, GRPC_METHOD_ENDLESS, handler##_request, \
 	    handler##_response)
@@ -42,6 +44,13 @@ static const struct grpc_method methods[] = {
 	UNARY(	"AckRecords",		ack_records,		ROLES_COMMAND),
 	ENDLESS("StreamTelemetry",	stream_telemetry,	ROLES_ALL),
 	UNARY(	"SetSchedulable",	set_schedulable,	ROLES_COMMAND),
+	STREAM(	"PullImage",		pull_image,		ROLES_COMMAND),
+	UNARY(	"ListImages",		list_images,		ROLES_ALL),
+	UNARY(	"GetImage",		get_image,		ROLES_ALL),
+	UNARY(	"RemoveImage",		remove_image,		ROLES_COMMAND),
+	UNARY(	"ImageUsage",		image_usage,		ROLES_ALL),
+	UNARY(	"VerifyImage",		verify_image,		ROLES_COMMAND),
+	UNARY(	"CollectImages",	collect_images,		ROLES_COMMAND),
 };
 /* clang-format on */
 

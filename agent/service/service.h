@@ -8,12 +8,14 @@
 #include "agent/settings.h"
 #include "agent/workload/engine.h"
 
+struct images;
 struct telemetry;
 
 struct service {
 	sd_event *event;
 	struct engine *engine;
 	struct telemetry *telemetry;
+	struct images *images;           /* NULL: none are kept */
 	const struct settings *settings; /* replaced as a whole on reload */
 };
 
