@@ -171,7 +171,8 @@ static void kill_it(struct workload *workload, const char *sentence)
 {
 	workload->hold.evicting = true;
 	stop_workload(workload, REASON(EVICTED), 0, sentence);
-	/* All of it at once, sidecars too. */
+	/* A host that is short of memory does not wait for its disk. All of it, sidecars too. */
+	stop_at_once(workload);
 	(void)request_kill_workload(workload->engine, workload->id, workload->instance, NULL);
 }
 

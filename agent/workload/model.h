@@ -173,6 +173,9 @@ struct workload {
 	bool no_restart;           /* it was asked to end: the policy does not count */
 	bool killed;               /* some container needed the kill after its grace */
 	int64_t grace_override_ms; /* -1: the containers' own */
+	bool stop_waits;           /* until the stop's intent is durable, or cannot be */
+	uint64_t stop_ticket;      /* of that */
+	struct timer stop_patience;
 	bool delete_when_ended;
 	uint64_t inventory_round; /* the last one that had it */
 	bool removing;            /* ended; berth-sandboxd was asked to remove all */
@@ -486,9 +489,11 @@ void readiness_update(struct workload *workload);
 
 /* stop.c */
 void stop_advance(struct workload *workload);
-/* It was asked to end; a second call may only shorten. */
+/* It was asked to end; a second call may only shorten. Nothing is sent before that is durable. */
 void stop_workload(struct workload *workload, Berth__V1__Reason reason, int64_t grace_ms,
 		   const char *sentence);
+/* Do not wait for the disk: see hold.c. */
+void stop_at_once(struct workload *workload);
 void stop_resend(struct workload *workload); /* the link is back */
 /* The kill of @container is due @at_boot_ns: this process has to see to it now. */
 void stop_resume(struct container *container, uint64_t at_boot_ns);

@@ -2,12 +2,17 @@
  * How the containers of an attempt are ended: main and init containers together, then sidecars in the
  * reverse of their order, each by its signal, its grace, and the kill of its whole cgroup. What
  * survives the kill makes the workload STUCK.
+ *
+ * What was asked for is durable before it is done: else it could be seen, and be forgotten in a crash. A
+ * disk that fails holds nothing up, and one that hangs not for long: a stop always ends.
  */
 #include <stdio.h>
 
 #include "agent/workload/model.h"
 #include "proto/failpoint.h"
 #include "proto/signame.h"
+
+#define PATIENCE_MS 5000 /* with a disk that does not answer */
 
 static void kill_container(struct container *container)
 {
@@ -92,7 +97,7 @@ static bool ask_last_sidecar(struct workload *workload)
 
 void stop_advance(struct workload *workload)
 {
-	if (!workload->ending)
+	if (!workload->ending || workload->stop_waits)
 		return;
 	if (ask_mains(workload) || ask_last_sidecar(workload))
 		return;
@@ -100,13 +105,14 @@ void stop_advance(struct workload *workload)
 }
 
 /* A shorter grace counts from now on. */
-static void shorten(struct workload *workload, int64_t grace)
+static void shorten(struct workload *workload)
 {
 	struct timer_queue *timers = &workload->engine->timers;
+	int64_t grace = workload->grace_override_ms;
 	uint64_t latest = timer_boot_ns(timers) + (uint64_t)grace * NS_PER_MS;
 
-	if (workload->grace_override_ms < 0 || grace < workload->grace_override_ms)
-		workload->grace_override_ms = grace;
+	if (grace < 0)
+		return;
 	for (size_t i = 0; i < workload->n_containers; i++) {
 		struct container *container = &workload->containers[i];
 
@@ -122,6 +128,60 @@ static void shorten(struct workload *workload, int64_t grace)
 	}
 }
 
+void stop_at_once(struct workload *workload)
+{
+	timer_disarm(&workload->engine->timers, &workload->stop_patience);
+	workload->stop_waits = false;
+	if (!workload->ending)
+		return;
+	FAILPOINT("berthd.stop.durable");
+	shorten(workload);
+	stop_advance(workload);
+}
+
+static void on_stop_stored(void *userdata, uint64_t ticket, const struct err *err)
+{
+	struct engine *engine = userdata;
+	uint32_t slot = (uint32_t)(ticket >> 32);
+	struct workload *workload = slot < engine->n_slots ? engine->slots[slot] : NULL;
+
+	/* A later one, which says more, is on its way; or the disk took too long. */
+	if (!workload || !workload->stop_waits || workload->stop_ticket != ticket)
+		return;
+	engine_enter(engine);
+	stop_at_once(workload);
+	engine_leave(engine);
+}
+
+static void on_patience_over(struct timer *timer)
+{
+	stop_at_once((struct workload *)((char *)timer - offsetof(struct workload, stop_patience)));
+}
+
+static void when_durable(struct workload *workload)
+{
+	struct engine *engine = workload->engine;
+	const struct store_done done = {
+		.call = on_stop_stored,
+		.userdata = engine,
+		.ticket = (uint64_t)workload->slot << 32 | (uint32_t)++engine->last_ticket,
+	};
+
+	if (!workload->stop_patience.armed)
+		timer_arm(&engine->timers, &workload->stop_patience, PATIENCE_MS * NS_PER_MS,
+			  on_patience_over);
+	workload->stop_waits = true;
+	workload->stop_ticket = done.ticket;
+	workload_keep(workload);
+	engine->store->ops->put_barrier(engine->store, &done);
+}
+
+static bool is_shorter(const struct workload *workload, int64_t grace)
+{
+	return grace >= 0 &&
+	       (workload->grace_override_ms < 0 || grace < workload->grace_override_ms);
+}
+
 void stop_workload(struct workload *workload, Berth__V1__Reason reason, int64_t grace,
 		   const char *sentence)
 {
@@ -133,16 +193,17 @@ void stop_workload(struct workload *workload, Berth__V1__Reason reason, int64_t 
 	FAILPOINT("berthd.stop.begin");
 	if (first)
 		workload_put_intent(workload, true);
-	if (workload->ending) {
-		if (grace >= 0)
-			shorten(workload, grace);
+	if (!workload_is_live(workload) && !workload->ending) {
+		workload->grace_override_ms = grace;
+		workload_finish(workload, reason, sentence);
 		return;
 	}
+	if (workload->ending && !is_shorter(workload, grace))
+		return;
 	workload->grace_override_ms = grace;
-	if (workload_is_live(workload))
-		workload_end(workload, reason, "%s", sentence);
-	else
-		workload_finish(workload, reason, sentence);
+	workload->stop_waits |= !workload->ending;
+	workload_end(workload, reason, "%s", sentence);
+	when_durable(workload);
 }
 
 void stop_resume(struct container *container, uint64_t at_boot_ns)

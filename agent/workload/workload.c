@@ -241,6 +241,7 @@ void workload_free(struct workload *workload)
 	struct timer_queue *timers = &workload->engine->timers;
 
 	timer_disarm(timers, &workload->backoff);
+	timer_disarm(timers, &workload->stop_patience);
 	lease_end(workload);
 	free_life(workload);
 	if (workload->successor) {
@@ -298,7 +299,8 @@ static void on_intent_stored(void *userdata, uint64_t ticket, const struct err *
 	FAILPOINT("berthd.launch.durable");
 	if (!err) {
 		workload->durable = true;
-		open_gates(workload);
+		if (!workload->ending)
+			open_gates(workload);
 		FAILPOINT("berthd.launch.gates-open");
 	} else if (!workload->durable && !workload->no_restart) {
 		refuse(workload, err);
@@ -536,6 +538,8 @@ void workload_finish(struct workload *workload, Berth__V1__Reason reason, const 
 
 	FAILPOINT("berthd.end.finish");
 	timer_disarm(&engine->timers, &workload->backoff);
+	timer_disarm(&engine->timers, &workload->stop_patience);
+	workload->stop_waits = false;
 	lease_end(workload);
 	if (workload->created)
 		release_workload(engine, workload->id, workload->instance, false, NULL);

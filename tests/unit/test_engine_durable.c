@@ -184,6 +184,149 @@ static void a_stop_is_answered_when_the_end_is_durable(void **state)
 	assert_int_equal(outcome.state, STATE(EXITED));
 }
 
+static void commit_all(struct player *player)
+{
+	while (player->store.n_waiting)
+		played_store_commit(&player->store, NULL);
+}
+
+/* Else it could be seen to be asked to end by somebody of whom a crash leaves no trace. */
+static void a_stop_sends_nothing_before_it_is_durable(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_skip(player);
+	player->store.all_wait = true;
+	player_stop(player, "web", 1, 5000, &outcome);
+	player_expect_nothing(player);
+	commit_all(player);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL);
+
+	/* Its grace began with the signal. */
+	player_pass(player, 4999);
+	player_expect_nothing(player);
+	player_pass(player, 2);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
+	engine_waiter_cancel(&outcome.waiter);
+}
+
+static void a_shorter_grace_kills_when_it_is_durable(void **state)
+{
+	struct player *player = *state;
+	struct outcome first;
+	struct outcome second;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_stop(player, "web", 1, 5000, &first);
+	player_skip(player);
+	player->store.all_wait = true;
+	player_stop(player, "web", 1, 0, &second);
+	player_expect_nothing(player);
+	commit_all(player);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
+	engine_waiter_cancel(&first.waiter);
+	engine_waiter_cancel(&second.waiter);
+}
+
+static void a_stop_that_a_crash_forgets_was_never_seen(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_skip(player);
+	player->store.all_wait = true;
+	player_delete(player, "web", 1, true, &outcome);
+	player_expect_nothing(player);
+	knows_nothing(player);
+	knows(player, "web", "main", 1, PAGE_RUNNING);
+	engine_waiter_cancel(&outcome.waiter);
+	player_restart(player);
+	player->store.all_wait = false;
+	player_connect(player);
+	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL), 0);
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL), 0);
+}
+
+/* It is durable, and the process died before it could send anything. */
+static void a_durable_stop_is_sent_by_the_next_process(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player->store.all_wait = true;
+	player_stop(player, "web", 1, 5000, &outcome);
+	engine_waiter_cancel(&outcome.waiter);
+	for (size_t i = 0; i < player->store.n_waiting; i++)
+		player->store.waiting[i].done.call = NULL;
+	commit_all(player);
+	player->store.all_wait = false;
+	knows_nothing(player);
+	knows(player, "web", "main", 1, PAGE_RUNNING);
+	player_restart(player);
+	player_connect(player);
+	assert_int_equal(player_state(player, "web"), STATE(STOPPING));
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL), 1);
+}
+
+static void a_stop_goes_on_though_the_disk_fails(void **state)
+{
+	const struct err full = { .kind = ERR_UNAVAILABLE, .text = "no space left on device" };
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_skip(player);
+	player->store.all_wait = true;
+	player_stop(player, "web", 1, 5000, &outcome);
+	played_store_commit(&player->store, &full);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL);
+	engine_waiter_cancel(&outcome.waiter);
+}
+
+static void a_disk_that_hangs_holds_up_a_stop_for_five_seconds(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_skip(player);
+	player->store.all_wait = true;
+	player_stop(player, "web", 1, 10000, &outcome);
+	player_pass(player, 4999);
+	player_expect_nothing(player);
+	player_pass(player, 1);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL);
+	player_pass(player, 10000);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
+	commit_all(player);
+	player_expect_nothing(player);
+	engine_waiter_cancel(&outcome.waiter);
+}
+
+/* Both become durable in one commit: the gate is not to open for the moment until the kill. */
+static void a_launch_that_is_stopped_before_it_is_durable_never_runs(void **state)
+{
+	struct player *player = *state;
+	struct outcome launched;
+	struct outcome stopped;
+
+	player->store.all_wait = true;
+	player_launch(player, player_spec(player, "web"), 1, 1, &launched);
+	player_answer_all(player);
+	player_stop(player, "web", 1, 5000, &stopped);
+	player_skip(player);
+	commit_all(player);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
+	player_expect_nothing(player);
+	engine_waiter_cancel(&launched.waiter);
+	engine_waiter_cancel(&stopped.waiter);
+}
+
 static void a_launch_at_its_gate_goes_on(void **state)
 {
 	struct player *player = *state;
@@ -558,6 +701,13 @@ int main(void)
 		T(an_end_meanwhile_is_recorded_once),
 		T(the_sandbox_forgets_an_end_only_when_it_is_durable),
 		T(a_stop_is_answered_when_the_end_is_durable),
+		T(a_stop_sends_nothing_before_it_is_durable),
+		T(a_shorter_grace_kills_when_it_is_durable),
+		T(a_stop_that_a_crash_forgets_was_never_seen),
+		T(a_durable_stop_is_sent_by_the_next_process),
+		T(a_stop_goes_on_though_the_disk_fails),
+		T(a_disk_that_hangs_holds_up_a_stop_for_five_seconds),
+		T(a_launch_that_is_stopped_before_it_is_durable_never_runs),
 		T(a_launch_at_its_gate_goes_on),
 		T(a_launch_that_never_arrived_is_asked_for_again),
 		T(a_launch_that_was_not_durable_is_removed),
