@@ -10,6 +10,7 @@ void command_begin(struct command *command, struct engine *engine, struct engine
 	command->engine = engine;
 	command->waiter = waiter;
 	command->fence = fence;
+	command->put = false;
 	command->err = (struct err){ 0 };
 	waiter->linked = false;
 	waiter->until = 0;
@@ -25,9 +26,21 @@ void command_end(struct command *command)
 	engine_leave(command->engine);
 }
 
+static void finish_refusal(struct engine *engine, struct operation *op, struct workload *workload)
+{
+}
+
+/* An epoch or a bar that it left is a promise: a crash after the answer is not to take it back. */
 void command_refuse(struct command *command, int r)
 {
-	engine_refuse(command->waiter, r, &command->err, &command->fault);
+	struct engine *engine = command->engine;
+	struct operation *op =
+		command->put ? operation_new(engine, NULL, command->waiter, finish_refusal) : NULL;
+
+	if (op)
+		operation_refuse_when_durable(engine, op, &command->err, &command->fault);
+	else
+		engine_refuse(command->waiter, r, &command->err, &command->fault);
 }
 
 static void on_epoch_stored(void *userdata, uint64_t ticket, const struct err *err)
@@ -50,8 +63,10 @@ bool command_passes(struct command *command)
 		command_refuse(command, r);
 		return false;
 	}
-	if (raised)
+	if (raised) {
 		engine->store->ops->put_epoch(engine->store, engine->fence.epoch, &done);
+		command->put = true;
+	}
 	return true;
 }
 
@@ -77,6 +92,7 @@ bool command_finds(struct command *command, const char *id, struct workload **re
 		return false;
 	}
 	workload->epoch = command->fence->epoch;
+	workload_touch(workload);
 	*ret_workload = workload;
 	return true;
 }

@@ -15,10 +15,14 @@ static void bar_generation(struct command *command, const char *id)
 	struct workload *workload = engine_lookup(engine, id);
 	uint64_t generation = command->fence->generation;
 
-	if (!workload)
+	command->put = true;
+	if (!workload) {
 		workload_bury(engine, id, generation);
-	else if (generation >= workload->generation && generation > workload->stopped_generation)
+	} else if (generation >= workload->generation &&
+		   generation > workload->stopped_generation) {
 		workload->stopped_generation = generation;
+		workload_touch(workload);
+	}
 }
 
 /* A stop of a generation that has not begun cancels it: what it would have replaced stays stopped. */
@@ -237,7 +241,7 @@ static void pause_or_resume(struct command *command, const char *id, bool pause)
 		return;
 	}
 	if (workload->paused == pause) {
-		engine_accept(command->waiter, workload, true);
+		engine_wait(workload, command->waiter, UNTIL_DURABLE, true);
 		return;
 	}
 	if (!command_reaches(command))

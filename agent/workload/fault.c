@@ -36,6 +36,18 @@ void engine_fault_add_field(struct engine_fault *fault, const char *path, const 
 	fault->fields[fault->n_fields++] = field;
 }
 
+void engine_fault_copy(struct engine_fault *to, const struct engine_fault *from)
+{
+	to->reason = from->reason;
+	for (size_t i = 0; i < from->n_fields; i++)
+		engine_fault_add_field(to, from->fields[i].path, from->fields[i].text);
+	to->n_fields_dropped += from->n_fields_dropped;
+	for (size_t i = 0; i < from->n_quotas; i++)
+		engine_fault_add_quota(to, &from->quotas[i]);
+	for (size_t i = 0; i < from->n_numbers; i++)
+		engine_fault_add_number(to, from->numbers[i].key, from->numbers[i].value);
+}
+
 void engine_fault_add_quota(struct engine_fault *fault, const struct fault_quota *quota)
 {
 	if (fault->n_quotas < FAULT_QUOTAS_MAX)

@@ -65,6 +65,8 @@ struct engine_fault {
 
 void engine_fault_init(struct engine_fault *fault);
 void engine_fault_done(struct engine_fault *fault);
+/* All that @from says, into @to, which says nothing yet. */
+void engine_fault_copy(struct engine_fault *to, const struct engine_fault *from);
 
 #define cleanup_fault cleanup(engine_fault_done)
 

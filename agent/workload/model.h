@@ -200,7 +200,8 @@ struct operation {
 	uint32_t slot;
 	uint64_t instance;
 	uint32_t replies_missing;
-	struct err err; /* the first failure */
+	struct err err;             /* the first failure */
+	struct engine_fault *fault; /* that it is refused with; NULL: none */
 	void (*finish)(struct engine *engine, struct operation *op, struct workload *workload);
 	/* for UpdateResources: what becomes true when the kernel has it */
 	struct spec *spec;
@@ -362,6 +363,7 @@ struct command {
 	struct engine *engine;
 	struct engine_waiter *waiter;
 	const Berth__V1__Fence *fence;
+	bool put; /* something of it is to be durable, though it be refused */
 	struct engine_fault fault;
 	struct err err;
 };
@@ -550,6 +552,7 @@ int request_inventory(struct engine *engine, const char *after, const struct san
 		      struct err *err);
 
 /* operation.c */
+/* @workload may be NULL: then it can only be refused. */
 struct operation *operation_new(struct engine *engine, struct workload *workload,
 				struct engine_waiter *waiter,
 				void (*finish)(struct engine *, struct operation *,
@@ -557,6 +560,9 @@ struct operation *operation_new(struct engine *engine, struct workload *workload
 void operation_call(struct operation *op, struct engine *engine, struct sandboxlink_call *ret_call);
 /* The packet of the last operation_call() was not sent: @err says why. */
 void operation_unsent(struct operation *op, const struct err *err);
+/* Refuse the waiter with @err and @fault once all that was put so far is durable, or cannot be. */
+void operation_refuse_when_durable(struct engine *engine, struct operation *op,
+				   const struct err *err, const struct engine_fault *fault);
 /* All packets are on their way, or none could be sent: then it is answered now. */
 void operation_sent(struct engine *engine, struct operation *op);
 void operation_free(struct operation *op);

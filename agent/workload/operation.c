@@ -16,8 +16,8 @@ struct operation *operation_new(struct engine *engine, struct workload *workload
 	if (!op)
 		return NULL;
 	op->serial = ++engine->last_serial;
-	op->slot = workload->slot;
-	op->instance = workload->instance;
+	op->slot = workload ? workload->slot : UINT32_MAX;
+	op->instance = workload ? workload->instance : 0;
 	op->finish = finish;
 	op->replies_missing = 1; /* operation_sent() */
 	LIST_INIT(&op->waiters);
@@ -30,6 +30,9 @@ struct operation *operation_new(struct engine *engine, struct workload *workload
 void operation_free(struct operation *op)
 {
 	LIST_REMOVE(op, link);
+	if (op->fault)
+		engine_fault_done(op->fault);
+	free(op->fault);
 	spec_free(op->spec);
 	free(op);
 }
@@ -53,19 +56,56 @@ static void settle(struct engine *engine, struct operation *op, const struct err
 		LIST_REMOVE(waiter, link);
 		engine_wait(workload, waiter, UNTIL_DURABLE, false);
 	} else if (waiter)
-		engine_refuse(waiter, op->err.errnum > 0 ? -op->err.errnum : -EIO, &op->err, NULL);
+		engine_refuse(waiter, op->err.errnum > 0 ? -op->err.errnum : -EIO, &op->err,
+			      op->fault);
 	operation_free(op);
+}
+
+static struct operation *find(const struct engine *engine, uint64_t serial)
+{
+	struct operation *op;
+
+	LIST_FOREACH (op, &engine->operations, link)
+		if (op->serial == serial)
+			return op;
+	return NULL;
+}
+
+static void on_refusal_durable(void *userdata, uint64_t ticket, const struct err *err)
+{
+	struct engine *engine = userdata;
+	struct operation *op = find(engine, ticket);
+	const struct err none = { 0 };
+
+	if (!op)
+		return;
+	engine_enter(engine);
+	settle(engine, op, &none);
+	engine_leave(engine);
+}
+
+void operation_refuse_when_durable(struct engine *engine, struct operation *op,
+				   const struct err *err, const struct engine_fault *fault)
+{
+	const struct store_done done = { .call = on_refusal_durable,
+					 .userdata = engine,
+					 .ticket = op->serial };
+
+	op->err = *err;
+	op->fault = malloc(sizeof(*op->fault)); /* without memory the sentence has to do */
+	if (op->fault) {
+		engine_fault_init(op->fault);
+		engine_fault_copy(op->fault, fault);
+	}
+	engine->store->ops->put_barrier(engine->store, &done);
 }
 
 static void on_reply(void *userdata, const struct sandboxlink_call *call,
 		     struct sandboxlink_reply *reply)
 {
 	struct engine *engine = userdata;
-	struct operation *op;
+	struct operation *op = find(engine, call->key[0]);
 
-	LIST_FOREACH (op, &engine->operations, link)
-		if (op->serial == call->key[0])
-			break;
 	if (!op)
 		return;
 	engine_enter(engine);

@@ -269,7 +269,7 @@ static void reconcile(struct reconcile *rec)
 	if (rec->response->n_actions)
 		qsort(rec->response->actions, rec->response->n_actions, sizeof(void *),
 		      compare_actions);
-	engine_accept(rec->command.waiter, NULL, false);
+	engine_accept_when_durable(rec->command.engine, rec->command.waiter);
 }
 
 void engine_reconcile(struct engine *engine, const Berth__V1__ReconcileRequest *request,

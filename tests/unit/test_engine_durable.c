@@ -327,6 +327,82 @@ static void a_launch_that_is_stopped_before_it_is_durable_never_runs(void **stat
 	engine_waiter_cancel(&stopped.waiter);
 }
 
+/* The bar that it leaves is a promise: the launch that it overtook is to be refused, whatever crashes. */
+static void that_there_is_none_is_told_when_its_bar_is_durable(void **state)
+{
+	struct player *player = *state;
+	struct outcome stopped;
+	struct outcome deleted;
+	struct outcome launched;
+
+	player->store.all_wait = true;
+	player_stop(player, "web", 3, -1, &stopped);
+	player_delete(player, "api", 5, true, &deleted);
+	assert_int_equal(stopped.calls, 0);
+	assert_int_equal(deleted.calls, 0);
+	commit_all(player);
+	assert_int_equal(stopped.calls, 1);
+	assert_int_equal(stopped.err.kind, ERR_NOT_FOUND);
+	assert_int_equal(deleted.err.kind, ERR_NOT_FOUND);
+	player->store.all_wait = false;
+	knows_nothing(player);
+	player_restart(player);
+	player_connect(player);
+	player_launch(player, player_spec(player, "web"), 1, 3, &launched);
+	assert_string_equal(launched.reason, "STALE_GENERATION");
+	player_launch(player, player_spec(player, "api"), 1, 5, &launched);
+	assert_string_equal(launched.reason, "STALE_GENERATION");
+}
+
+static void a_higher_epoch_is_durable_before_its_refusal_is_told(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__SignalRequest request = BERTH__V1__SIGNAL_REQUEST__INIT;
+	Berth__V1__Fence fence = BERTH__V1__FENCE__INIT;
+	Berth__V1__WorkloadSpec *big = player_spec(player, "big");
+	struct outcome outcome;
+
+	player->store.all_wait = true;
+	fence.epoch = 9;
+	fence.generation = 1;
+	request.fence = &fence;
+	request.id = (char *)"web";
+	request.signal = (char *)"HUP";
+	outcome_init(&outcome);
+	engine_signal(player->engine, &request, &outcome.waiter);
+	assert_int_equal(outcome.calls, 0);
+	commit_all(player);
+	assert_int_equal(outcome.err.kind, ERR_NOT_FOUND);
+	player->store.all_wait = false;
+	player_restart(player);
+	player_launch(player, player_spec(player, "web"), 8, 1, &outcome);
+	assert_string_equal(outcome.reason, "STALE_EPOCH");
+
+	/* With all that it has to say. */
+	player->store.all_wait = true;
+	knows_nothing(player);
+	player_connect(player);
+	player_set_memory(player, big->containers[0], UINT64_C(1) << 50);
+	player_launch(player, big, 10, 1, &outcome);
+	assert_int_equal(outcome.calls, 0);
+	commit_all(player);
+	assert_string_equal(outcome.reason, "NO_ROOM");
+	assert_int_equal(outcome.n_quotas, 1);
+	assert_string_equal(outcome.quotas[0].resource, "memory");
+}
+
+static void a_refusal_is_told_though_the_disk_fails(void **state)
+{
+	const struct err full = { .kind = ERR_UNAVAILABLE, .text = "no space left on device" };
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player->store.all_wait = true;
+	player_stop(player, "web", 3, -1, &outcome);
+	played_store_commit(&player->store, &full);
+	assert_int_equal(outcome.err.kind, ERR_NOT_FOUND);
+}
+
 static void a_launch_at_its_gate_goes_on(void **state)
 {
 	struct player *player = *state;
@@ -708,6 +784,9 @@ int main(void)
 		T(a_stop_goes_on_though_the_disk_fails),
 		T(a_disk_that_hangs_holds_up_a_stop_for_five_seconds),
 		T(a_launch_that_is_stopped_before_it_is_durable_never_runs),
+		T(that_there_is_none_is_told_when_its_bar_is_durable),
+		T(a_higher_epoch_is_durable_before_its_refusal_is_told),
+		T(a_refusal_is_told_though_the_disk_fails),
 		T(a_launch_at_its_gate_goes_on),
 		T(a_launch_that_never_arrived_is_asked_for_again),
 		T(a_launch_that_was_not_durable_is_removed),
