@@ -108,6 +108,8 @@ static int fill_life(const struct workload *workload, struct arena *arena,
 	life->refused = workload->refused;
 	if (workload->is_replacement && !workload->durable)
 		life->spec = workload->spec->message;
+	if (workload->launched)
+		life->launched = workload->launched->message;
 	if (workload->grace_override_ms >= 0) {
 		life->_grace_override_ms_case =
 			BERTH__AGENT__V1__LIFE___GRACE_OVERRIDE_MS_GRACE_OVERRIDE_MS;
@@ -511,6 +513,8 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 	if (workload->durable)
 		load_containers(workload, life);
 	load_successor(workload, life->successor);
+	if (life->launched) /* without memory its launch is refused where it comes again */
+		workload->launched = spec_new(life->launched, NULL);
 	if (!workload->durable)
 		unkept_refuse(workload);
 	if (rebooted)

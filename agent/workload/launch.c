@@ -52,6 +52,17 @@ static int compare_refused(const struct workload *workload, struct engine_fault 
 		       workload->id);
 }
 
+/* Whether @spec is that of the highest generation, as it is or as it was launched: 1, 0, or -ENOMEM. */
+static int is_known(const struct workload *workload, const struct spec *spec)
+{
+	int r;
+
+	if (workload->successor)
+		return spec_equal(workload->successor->spec, spec);
+	r = spec_equal(workload->spec, spec);
+	return r == 0 && workload->launched ? spec_equal(workload->launched, spec) : r;
+}
+
 /* Against what is known of the id: its last generation, and the spec that it had. */
 static int compare(struct engine *engine, uint64_t generation, struct launch_plan *plan,
 		   struct engine_fault *fault, struct err *err)
@@ -59,7 +70,6 @@ static int compare(struct engine *engine, uint64_t generation, struct launch_pla
 	const char *id = plan->spec->message->id;
 	struct workload *workload = engine_lookup(engine, id);
 	uint64_t highest = workload ? workload->generation : fence_tombstone(&engine->fence, id);
-	const struct spec *same;
 	int r;
 
 	if (!workload) {
@@ -82,8 +92,7 @@ static int compare(struct engine *engine, uint64_t generation, struct launch_pla
 						      fault, err);
 		return 0;
 	}
-	same = workload->successor ? workload->successor->spec : workload->spec;
-	r = spec_equal(same, plan->spec);
+	r = is_known(workload, plan->spec);
 	if (r < 0)
 		return err_oom(err);
 	if (r == 0) {

@@ -130,6 +130,7 @@ struct workload {
 	uint64_t stopped_generation; /* the highest that a Stop or Delete spoke of */
 	uint64_t epoch;
 	struct spec *spec;
+	struct spec *launched; /* before UpdateResources of the same generation; NULL: as @spec */
 	struct container *containers;
 	size_t n_containers;
 	struct charge charge;

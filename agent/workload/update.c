@@ -77,13 +77,24 @@ static struct spec *changed_spec(const struct workload *workload,
 	return whole;
 }
 
-/* The containers keep their phases; their specs are the new ones. */
-static void adopt(struct workload *workload, struct spec *spec)
+/* The containers keep their phases; their specs are the new ones. The launch of this generation may still
+ * come once more, and is compared with what it said. */
+static void adopt(struct workload *workload, struct spec *spec, uint64_t generation)
 {
+	struct spec *before = workload->spec;
+
 	for (size_t i = 0; i < workload->n_containers; i++)
 		workload->containers[i].spec = spec->message->containers[i];
-	spec_free(workload->spec);
 	workload->spec = spec;
+	if (generation > workload->generation) {
+		spec_free(workload->launched);
+		workload->launched = NULL;
+		workload->generation = generation;
+	} else if (!workload->launched) {
+		workload->launched = before;
+		return;
+	}
+	spec_free(before);
 }
 
 static void set_charge(struct workload *workload, const struct charge *charge)
@@ -104,9 +115,9 @@ static void finish_update(struct engine *engine, struct operation *op, struct wo
 		set_charge(workload, &op->charge_before);
 		return;
 	}
-	adopt(workload, op->spec);
+	adopt(workload, op->spec, op->generation);
 	op->spec = NULL;
-	workload->generation = op->generation;
+	workload_touch(workload);
 	set_charge(workload, &op->charge);
 	hold_again(workload);
 	workload_event(workload, NULL, REASON(RESOURCES_UPDATED), NULL, "resources changed");

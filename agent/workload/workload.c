@@ -217,6 +217,8 @@ static void free_life(struct workload *workload)
 	workload->n_containers = 0;
 	spec_free(workload->spec);
 	workload->spec = NULL;
+	spec_free(workload->launched);
+	workload->launched = NULL;
 }
 
 int workload_change_spec(struct workload *workload, struct spec *spec)

@@ -285,6 +285,39 @@ static void an_update_is_admitted_and_undone_when_the_kernel_refuses(void **stat
 	assert_true(requested_memory(player) == 32 * MIB);
 }
 
+/* The same command twice is one effect and the same answer, whatever came in between. */
+static void a_launch_that_comes_again_after_an_update_is_the_same(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "a");
+	struct outcome outcome;
+
+	player_set_memory(player, spec->containers[0], 64 * MIB);
+	player_run(player, spec, 1);
+	for (uint64_t bytes = 96 * MIB; bytes <= 128 * MIB; bytes += 32 * MIB) {
+		update(player, "a", bytes, &outcome);
+		player_answer_all(player);
+		assert_int_equal(outcome.r, 0);
+	}
+	player_launch(player, spec, 1, 1, &outcome);
+	assert_int_equal(outcome.r, 0);
+	assert_true(outcome.already_applied);
+	assert_true(requested_memory(player) == 128 * MIB);
+
+	player_restart(player);
+	player_launch(player, spec, 1, 1, &outcome);
+	assert_int_equal(outcome.r, 0);
+	assert_true(outcome.already_applied);
+
+	/* What it has become is known by that name, too; what it never was is not. */
+	player_set_memory(player, spec->containers[0], 128 * MIB);
+	player_launch(player, spec, 1, 1, &outcome);
+	assert_true(outcome.already_applied);
+	player_set_memory(player, spec->containers[0], 32 * MIB);
+	player_launch(player, spec, 1, 1, &outcome);
+	assert_string_equal(outcome.reason, "SPEC_DIFFERS");
+}
+
 /* ---- the host ------------------------------------------------------------------------------------- */
 
 static void what_the_host_lacks_or_forbids_is_named(void **state)
@@ -566,6 +599,7 @@ int main(void)
 		T(records_of_the_dead_have_an_end),
 		T(init_containers_count_by_the_largest_alone),
 		T(an_update_is_admitted_and_undone_when_the_kernel_refuses),
+		T(a_launch_that_comes_again_after_an_update_is_the_same),
 		T(what_the_host_lacks_or_forbids_is_named),
 		T(wrong_fields_are_named),
 		T(all_wrong_fields_are_told_at_once_and_none_is_counted_twice),
