@@ -387,7 +387,7 @@ static int on_patience_over(sd_event_source *source, uint64_t usec, void *userda
  * launches after a restart would be refused. */
 static int hold_clients(struct agent *agent, struct err *err)
 {
-	int r = sd_event_add_time_relative(agent->event, &agent->patience, CLOCK_MONOTONIC,
+	int r = sd_event_add_time_relative(agent->event, &agent->patience, CLOCK_BOOTTIME,
 					   PATIENCE_USEC, 0, on_patience_over, agent);
 
 	if (r < 0)

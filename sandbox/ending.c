@@ -32,7 +32,7 @@ static uint64_t now_usec(struct container *container)
 {
 	uint64_t now = 0;
 
-	(void)sd_event_now(container->monitor.host->event, CLOCK_MONOTONIC, &now);
+	(void)sd_event_now(container->monitor.host->event, CLOCK_BOOTTIME, &now);
 	return now;
 }
 
@@ -57,7 +57,7 @@ static void arm(struct container *container, sd_event_time_handler_t handler, ui
 	struct sandboxd *host = container->monitor.host;
 
 	container->kill_timer = sd_event_source_disable_unref(container->kill_timer);
-	(void)sd_event_add_time_relative(host->event, &container->kill_timer, CLOCK_MONOTONIC, usec,
+	(void)sd_event_add_time_relative(host->event, &container->kill_timer, CLOCK_BOOTTIME, usec,
 					 0, handler, container);
 }
 

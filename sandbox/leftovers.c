@@ -112,7 +112,7 @@ static int keep(struct leftovers *leftovers, struct taskgroup *group, uint32_t i
 	leftover->wait_usec = FIRST_WAIT_USEC;
 	LIST_INSERT_HEAD(&leftovers->list, leftover, link);
 	leftovers->n++;
-	return sd_event_add_time_relative(leftovers->event, &leftover->timer, CLOCK_MONOTONIC,
+	return sd_event_add_time_relative(leftovers->event, &leftover->timer, CLOCK_BOOTTIME,
 					  FIRST_WAIT_USEC, 0, on_timer, leftover);
 }
 

@@ -232,9 +232,8 @@ static int add_signals(struct sandboxd *host, struct err *err)
 		r = sd_event_set_watchdog(host->event, true);
 	/* Only a manager wants to know; without one nothing wakes up for nothing. */
 	if (r >= 0 && getenv("NOTIFY_SOCKET"))
-		r = sd_event_add_time_relative(host->event, NULL, CLOCK_MONOTONIC,
-					       STATUS_EVERY_USEC, STATUS_EVERY_USEC, on_status,
-					       host);
+		r = sd_event_add_time_relative(host->event, NULL, CLOCK_BOOTTIME, STATUS_EVERY_USEC,
+					       STATUS_EVERY_USEC, on_status, host);
 	return r < 0 ? err_set(err, ERR_INTERNAL, -r, "cannot wait for signals: %m") : 0;
 }
 

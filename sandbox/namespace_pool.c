@@ -402,7 +402,7 @@ static int add_sources(struct namespace_pool *pool)
 	if (r >= 0)
 		r = sd_event_source_set_priority(pool->refill_source, SD_EVENT_PRIORITY_IDLE);
 	if (r >= 0)
-		r = sd_event_add_time_relative(pool->event, &pool->retry_source, CLOCK_MONOTONIC,
+		r = sd_event_add_time_relative(pool->event, &pool->retry_source, CLOCK_BOOTTIME,
 					       RETRY_AFTER_USEC, 0, on_retry, pool);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(pool->retry_source, SD_EVENT_OFF);

@@ -271,7 +271,7 @@ static int on_freeze_timer(sd_event_source *source, uint64_t usec, void *userdat
 
 	if (freeze_look(workload))
 		return 0;
-	(void)sd_event_now(workload->host->event, CLOCK_MONOTONIC, &now);
+	(void)sd_event_now(workload->host->event, CLOCK_BOOTTIME, &now);
 	if (now >= workload->freeze_deadline_usec) {
 		(void)err_set(&err, ERR_TIMEOUT, ETIMEDOUT,
 			      "workload %s is not %s after %llu s: a process waits in the kernel",
@@ -291,10 +291,10 @@ static int freeze_wait(struct workload *workload, struct err *err)
 	uint64_t now = 0;
 	int r;
 
-	(void)sd_event_now(event, CLOCK_MONOTONIC, &now);
+	(void)sd_event_now(event, CLOCK_BOOTTIME, &now);
 	workload->freeze_deadline_usec = now + FREEZE_TIMEOUT_USEC;
 	workload->freeze_fd = taskgroup_wait_fd(workload->group);
-	r = sd_event_add_time_relative(event, &workload->freeze_timer, CLOCK_MONOTONIC,
+	r = sd_event_add_time_relative(event, &workload->freeze_timer, CLOCK_BOOTTIME,
 				       workload->freeze_fd < 0 ? FREEZE_LOOK_USEC / 4
 							       : FREEZE_LOOK_USEC,
 				       0, on_freeze_timer, workload);

@@ -131,7 +131,7 @@ static int watch(struct child *child, struct err *err)
 				  0); /* ours and not collected: the number is its own */
 	if (child->pidfd < 0)
 		return err_set(err, ERR_EXHAUSTED, errno, "cannot watch a child: %m");
-	r = sd_event_add_time_relative(host->event, &child->timer, CLOCK_MONOTONIC, TIMEOUT_USEC, 0,
+	r = sd_event_add_time_relative(host->event, &child->timer, CLOCK_BOOTTIME, TIMEOUT_USEC, 0,
 				       on_timeout, child);
 	if (r < 0)
 		return err_set(err, ERR_INTERNAL, -r, "cannot watch a child: %m");

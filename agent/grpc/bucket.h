@@ -13,7 +13,7 @@ struct bucket {
 	uint64_t updated_usec;
 };
 
-/* A full bucket. @now_usec is CLOCK_MONOTONIC here and below; going back in time refills nothing. */
+/* A full bucket. @now_usec is CLOCK_BOOTTIME here and below; going back in time refills nothing. */
 void bucket_init(struct bucket *bucket, uint32_t burst, uint32_t per_second, uint64_t now_usec);
 
 /* Take one token: false if there is none. */

@@ -62,7 +62,7 @@ const struct grpc_peer *grpc_call_peer(
 	const struct grpc_call *call); /* lives as long as the call */
 /* The request of a GRPC_UNARY or GRPC_SERVER_STREAM call; NULL before it is decoded. */
 const ProtobufCMessage *grpc_call_request(const struct grpc_call *call);
-/* CLOCK_MONOTONIC; UINT64_MAX without a deadline. The server enforces it; this is for passing it on. */
+/* CLOCK_BOOTTIME; UINT64_MAX without a deadline. The server enforces it; this is for passing it on. */
 uint64_t grpc_call_deadline_usec(const struct grpc_call *call);
 /* The first value of the request's metadata @name (lower case, not a "-bin" one), or NULL. */
 const char *grpc_call_metadata(const struct grpc_call *call, const char *name);

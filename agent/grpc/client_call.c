@@ -144,7 +144,7 @@ static uint64_t time_left(const struct grpc_client_call *call)
 {
 	uint64_t now_usec = 0;
 
-	(void)sd_event_now(call->client->event, CLOCK_MONOTONIC, &now_usec);
+	(void)sd_event_now(call->client->event, CLOCK_BOOTTIME, &now_usec);
 	return call->deadline_usec > now_usec ? call->deadline_usec - now_usec : 1;
 }
 
@@ -234,10 +234,10 @@ static int call_new(struct grpc_client *client, const char *path,
 	call->into = &call->arena;
 	outbox_init(&call->outbox, &client->budget);
 	lpm_init(&call->lpm, client->max_receive_bytes, &client->budget);
-	(void)sd_event_now(client->event, CLOCK_MONOTONIC, &now_usec);
+	(void)sd_event_now(client->event, CLOCK_BOOTTIME, &now_usec);
 	if (timeout_usec) {
 		call->deadline_usec = now_usec + timeout_usec;
-		r = sd_event_add_time(client->event, &call->timer, CLOCK_MONOTONIC,
+		r = sd_event_add_time(client->event, &call->timer, CLOCK_BOOTTIME,
 				      call->deadline_usec, 1000, on_deadline, call);
 	}
 	if (r < 0 || !call->path) {

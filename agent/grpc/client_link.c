@@ -329,7 +329,7 @@ static int prepare(struct client_link *link)
 	r = sd_event_add_defer(client->event, &link->work, on_work, link);
 	if (r < 0)
 		return r;
-	return sd_event_add_time_relative(client->event, &link->timer, CLOCK_MONOTONIC,
+	return sd_event_add_time_relative(client->event, &link->timer, CLOCK_BOOTTIME,
 					  client->connect_timeout_usec, TIMER_ACCURACY_USEC,
 					  on_timer, link);
 }

@@ -474,7 +474,7 @@ static int add_sources(struct connection *conn)
 	if (r < 0)
 		return r;
 	conn->timer_usec = conn->phase_deadline_usec;
-	return sd_event_add_time(event, &conn->timer, CLOCK_MONOTONIC, conn->timer_usec,
+	return sd_event_add_time(event, &conn->timer, CLOCK_BOOTTIME, conn->timer_usec,
 				 TIMER_ACCURACY_USEC, on_timer, conn);
 }
 

@@ -149,7 +149,7 @@ static int add_sources(struct listener *listener)
 	r = sd_event_add_io(event, &listener->io, listener->fd, EPOLLIN, on_accept, listener);
 	if (r < 0)
 		return r;
-	r = sd_event_add_time_relative(event, &listener->retry, CLOCK_MONOTONIC, RETRY_USEC,
+	r = sd_event_add_time_relative(event, &listener->retry, CLOCK_BOOTTIME, RETRY_USEC,
 				       RETRY_ACCURACY_USEC, on_retry, listener);
 	if (r < 0)
 		return r;

@@ -107,7 +107,7 @@ uint64_t server_now(struct grpc_server *server)
 {
 	uint64_t now_usec = 0;
 
-	(void)sd_event_now(server->event, CLOCK_MONOTONIC, &now_usec);
+	(void)sd_event_now(server->event, CLOCK_BOOTTIME, &now_usec);
 	return now_usec;
 }
 
@@ -290,7 +290,7 @@ int grpc_server_drain(struct grpc_server *server, uint64_t grace_usec,
 
 	if (server->draining)
 		return -EALREADY;
-	r = sd_event_add_time_relative(server->event, &server->drain_timer, CLOCK_MONOTONIC,
+	r = sd_event_add_time_relative(server->event, &server->drain_timer, CLOCK_BOOTTIME,
 				       LIST_EMPTY(&server->connections) ? 0 : grace_usec,
 				       DRAIN_ACCURACY_USEC, on_drain_timer, server);
 	if (r < 0)

@@ -55,7 +55,7 @@ static void arm_timer(struct socket_link *link, uint64_t after_ms)
 {
 	uint64_t now_us = 0;
 
-	(void)sd_event_now(link->event, CLOCK_MONOTONIC, &now_us);
+	(void)sd_event_now(link->event, CLOCK_BOOTTIME, &now_us);
 	(void)sd_event_source_set_time(link->timer, now_us + after_ms * 1000);
 	(void)sd_event_source_set_enabled(link->timer, SD_EVENT_ONESHOT);
 }
@@ -366,7 +366,7 @@ int sandboxlink_socket_new(sd_event *event, const struct sandboxlink_socket_conf
 	r = set_address(link, config->path, err);
 	if (r < 0)
 		return r;
-	r = sd_event_add_time(event, &link->timer, CLOCK_MONOTONIC, 0, 0, on_timer, link);
+	r = sd_event_add_time(event, &link->timer, CLOCK_BOOTTIME, 0, 0, on_timer, link);
 	if (r < 0)
 		return err_set(err, ERR_INTERNAL, -r, "cannot set a timer: %m");
 	*ret_link = &take_ptr(&link)->base;

@@ -245,7 +245,7 @@ static int on_timer(sd_event_source *source, uint64_t due_us, void *userdata)
 
 	if (!sampler_start(telemetry->sampler))
 		telemetry->skipped++;
-	(void)sd_event_now(telemetry->event, CLOCK_MONOTONIC, &now_us);
+	(void)sd_event_now(telemetry->event, CLOCK_BOOTTIME, &now_us);
 	if (next_us <= now_us) /* the host slept, or we were held up: no burst afterwards */
 		next_us = now_us + telemetry->interval_ms * 1000;
 	(void)sd_event_source_set_time(source, next_us);
@@ -267,7 +267,7 @@ void telemetry_pace(struct telemetry *telemetry)
 	if (shortest == telemetry->interval_ms)
 		return;
 	telemetry->interval_ms = shortest;
-	(void)sd_event_now(telemetry->event, CLOCK_MONOTONIC, &now_us);
+	(void)sd_event_now(telemetry->event, CLOCK_BOOTTIME, &now_us);
 	(void)sd_event_source_set_time(telemetry->timer, now_us + shortest * 1000);
 }
 
@@ -329,7 +329,7 @@ void telemetry_list_memory(const struct telemetry *telemetry,
 
 static int open_timer(struct telemetry *telemetry, struct err *err)
 {
-	int r = sd_event_add_time_relative(telemetry->event, &telemetry->timer, CLOCK_MONOTONIC,
+	int r = sd_event_add_time_relative(telemetry->event, &telemetry->timer, CLOCK_BOOTTIME,
 					   telemetry->interval_ms * 1000, ACCURACY_US, on_timer,
 					   telemetry);
 

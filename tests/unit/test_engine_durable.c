@@ -533,6 +533,68 @@ static void a_stop_that_was_under_way_is_seen_through(void **state)
 	assert_int_equal(player_reason(player, "web"), REASON(KILLED_AFTER_GRACE));
 }
 
+#define TEN_YEARS_NS (UINT64_C(10) * 365 * 86400 * 1000000000)
+
+/* Somebody sets the clock of the host. */
+static void step_wall(struct player *player, int64_t by_ns)
+{
+	player->wall_ns += (uint64_t)by_ns;
+	player_pass(player, 0);
+}
+
+/* When the kill comes after the signal, and the next attempt after an end: as boot time has it. */
+static void check_durations(struct player *player, int64_t step_ns, bool restart)
+{
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "again");
+	struct outcome outcome;
+
+	player_set_restart(player, spec, BERTH__V1__RESTART_MODE__RESTART_ALWAYS, 0);
+	player_run(player, spec, 1);
+	player_run(player, player_spec(player, "web"), 1);
+	player_exited(player, "again", "main", CLD_EXITED, 1);
+	player_stop(player, "web", 1, 900, &outcome);
+	engine_waiter_cancel(&outcome.waiter);
+	knows_nothing(player);
+	knows(player, "web", "main", 1, PAGE_RUNNING);
+	player_pass(player, 500);
+	step_wall(player, step_ns);
+	if (restart) {
+		player_restart(player);
+		player_connect(player);
+		player_started(player, "web", "main");
+	}
+	assert_int_equal(player_state(player, "again"), STATE(BACKOFF));
+	player_skip(player);
+	player_pass(player, 399);
+	player_expect_nothing(player);
+	player_pass(player, 2);
+	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
+	player_pass(player, 98);
+	player_expect_nothing(player);
+	player_pass(player, 2);
+	assert_int_equal(player_state(player, "again"), STATE(STARTING));
+}
+
+static void ten_years_more_by_the_wall_clock_change_no_duration(void **state)
+{
+	check_durations(*state, (int64_t)TEN_YEARS_NS, false);
+}
+
+static void ten_years_less_by_the_wall_clock_change_no_duration(void **state)
+{
+	check_durations(*state, -(int64_t)TEN_YEARS_NS, false);
+}
+
+static void nor_do_they_over_a_restart(void **state)
+{
+	check_durations(*state, (int64_t)TEN_YEARS_NS, true);
+}
+
+static void nor_do_ten_years_less(void **state)
+{
+	check_durations(*state, -(int64_t)TEN_YEARS_NS, true);
+}
+
 static void fences_outlive_the_process(void **state)
 {
 	struct player *player = *state;
@@ -793,6 +855,10 @@ int main(void)
 		T(a_lost_container_is_told_as_unknown_and_restarts_by_its_policy),
 		T(an_attempt_that_is_not_on_record_is_not_launched_again),
 		T(a_stop_that_was_under_way_is_seen_through),
+		T(ten_years_more_by_the_wall_clock_change_no_duration),
+		T(ten_years_less_by_the_wall_clock_change_no_duration),
+		T(nor_do_they_over_a_restart),
+		T(nor_do_ten_years_less),
 		T(fences_outlive_the_process),
 		T(events_go_on_where_they_were),
 		T(a_host_that_takes_no_workloads_stays_so),
