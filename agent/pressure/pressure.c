@@ -25,6 +25,7 @@
 #define LOOK_MS          1000
 #define PACE_MS          2000  /* after a freeze, a kill, or something undone */
 #define RECLAIM_AGAIN_MS 10000 /* what a workload has read again since is of use to it */
+#define TOLD_MS          1000  /* how old figures may be that decide nothing */
 #define NS_PER_MS_       UINT64_C(1000000)
 
 struct pressure {
@@ -45,6 +46,8 @@ struct pressure {
 	uint64_t not_before_ms;
 	uint64_t reclaims;
 	uint64_t evictions;
+	struct figures told; /* to who asked last */
+	uint64_t told_ms;    /* 0: nobody has */
 
 	/* of one decision */
 	struct engine_held *held;
@@ -71,6 +74,19 @@ static uint64_t now_ms(void)
 static void read_figures(const struct pressure *pressure, struct figures *ret)
 {
 	figures_read(pressure->watch.group_fd, pressure->watch.fds, pressure->watch.n_sources, ret);
+}
+
+/* Reading memory.stat of all workloads has the kernel add up every group below: whoever asks again and again
+ * does not make us do that each time. */
+static const struct figures *figures_to_tell(struct pressure *pressure)
+{
+	uint64_t now = now_ms();
+
+	if (!pressure->told_ms || now - pressure->told_ms >= TOLD_MS) {
+		read_figures(pressure, &pressure->told);
+		pressure->told_ms = now;
+	}
+	return &pressure->told;
 }
 
 static struct engine_figures for_engine(const struct figures *figures)
@@ -478,28 +494,26 @@ static int fill_node(void *userdata, struct arena *arena, Berth__V1__Node *node)
 {
 	struct pressure *pressure = userdata;
 	Berth__V1__NodePressure *ret = arena_message(arena, &berth__v1__node_pressure__descriptor);
-	struct engine_figures now;
-	struct figures figures;
+	const struct figures *figures = figures_to_tell(pressure);
+	struct engine_figures for_message = for_engine(figures);
 
 	if (!ret)
 		return -ENOMEM;
-	read_figures(pressure, &figures);
-	now = for_engine(&figures);
 	ret->enabled = pressure->config.enabled;
 	ret->watching = pressure->watch.n_sources > 0;
 	ret->sentence = pressure->watch.sentence;
 	ret->short_of_memory = pressure->is_short;
 	ret->since_unix_ns = pressure->since_wall_ns;
-	ret->act_below_bytes = figures_tightest(&figures)->total_bytes / 100 *
+	ret->act_below_bytes = figures_tightest(figures)->total_bytes / 100 *
 			       pressure->config.act_below_percent;
-	ret->relieve_above_bytes = figures_tightest(&figures)->total_bytes / 100 *
+	ret->relieve_above_bytes = figures_tightest(figures)->total_bytes / 100 *
 				   pressure->config.relieve_above_percent;
 	ret->reclaims = pressure->reclaims;
 	ret->evictions = pressure->evictions;
 	ret->workloads_limit_bytes = pressure->watch.limit_bytes;
 	count_held(pressure, ret);
 	node->pressure = ret;
-	if (engine_fill_figures(&now, arena, &ret->figures) < 0)
+	if (engine_fill_figures(&for_message, arena, &ret->figures) < 0)
 		return -ENOMEM;
 	return fill_cannot(pressure, arena, ret);
 }
