@@ -235,8 +235,9 @@ static void submit(struct store *store)
 		return;
 	(void)pthread_mutex_lock(&durable->lock);
 	STAILQ_CONCAT(&durable->queued, &durable->pending);
-	(void)pthread_cond_signal(&durable->wake);
 	(void)pthread_mutex_unlock(&durable->lock);
+	/* Not before: it would wake only to wait for the lock. */
+	(void)pthread_cond_signal(&durable->wake);
 	if (durable->running)
 		return;
 	if (writer_start(durable) < 0)

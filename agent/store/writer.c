@@ -225,12 +225,11 @@ static void turn(struct durable *durable, struct write_list *batch)
 	}
 	FAILPOINT("berthd.store.durable");
 	STAILQ_CONCAT(&durable->answered, batch);
-	tell_loop(durable);
-	if (outcome == FAILED)
-		return;
 	(void)pthread_mutex_unlock(&durable->lock);
+	tell_loop(durable); /* not before: it would wake only to wait for the lock */
 	before = outcome;
-	outcome = tidy(durable, outcome, &err);
+	if (outcome != FAILED)
+		outcome = tidy(durable, outcome, &err);
 	(void)pthread_mutex_lock(&durable->lock);
 	if (outcome == before)
 		return;
