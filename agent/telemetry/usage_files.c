@@ -235,6 +235,9 @@ struct usage_files {
 	uint64_t read_at_ns[PACES];
 	size_t dir_count;
 	int dir_fds[DIRS_MAX];
+	/* Opened by the first usage_files_read(), so that a launch does not wait for it and what ends at once
+	 * does not pay for it. Until then fds is that thread's alone. */
+	bool is_open;
 	int fds[FILES_MAX]; /* of the files that are read often; -1: opened each time, or not there */
 	int8_t dir_of[FILES_MAX]; /* -1: the host has no such hierarchy */
 };
@@ -247,17 +250,18 @@ static int8_t find_dir(char *const *names, size_t count, const char *hierarchy)
 	return -1;
 }
 
-static void open_files(struct usage_files *files, char *const *names)
+static int open_file(const struct usage_files *files, size_t index)
 {
-	for (size_t i = 0; i < files->file_count; i++) {
-		const struct file *file = &files->files[i];
+	return openat(files->dir_fds[files->dir_of[index]], files->files[index].name,
+		      O_RDONLY | O_CLOEXEC);
+}
 
-		files->fds[i] = -1;
-		files->dir_of[i] = find_dir(names, files->dir_count, file->hierarchy);
-		if (files->dir_of[i] >= 0 && file->pace < EVERY_TWO_SECONDS)
-			files->fds[i] = openat(files->dir_fds[files->dir_of[i]], file->name,
-					       O_RDONLY | O_CLOEXEC);
-	}
+static void open_files(struct usage_files *files)
+{
+	for (size_t i = 0; i < files->file_count; i++)
+		if (files->dir_of[i] >= 0 && files->files[i].pace < EVERY_TWO_SECONDS)
+			files->fds[i] = open_file(files, i);
+	__atomic_store_n(&files->is_open, true, __ATOMIC_RELEASE);
 }
 
 struct usage_files *usage_files_new(int *dir_fds, char *const *names, size_t count)
@@ -275,7 +279,10 @@ struct usage_files *usage_files_new(int *dir_fds, char *const *names, size_t cou
 		return NULL;
 	files->files = legacy ? legacy_files : unified_files;
 	files->file_count = legacy ? ARRAY_SIZE(legacy_files) : ARRAY_SIZE(unified_files);
-	open_files(files, names);
+	for (size_t i = 0; i < files->file_count; i++) {
+		files->fds[i] = -1;
+		files->dir_of[i] = find_dir(names, files->dir_count, files->files[i].hierarchy);
+	}
 	return files;
 }
 
@@ -294,15 +301,15 @@ static void read_file(const struct usage_files *files, size_t index, struct usag
 {
 	const struct file *file = &files->files[index];
 	cleanup_fd int opened = -1;
+	bool is_open = __atomic_load_n(&files->is_open, __ATOMIC_ACQUIRE);
 	char text[FILE_BYTES];
-	int fd = files->fds[index];
+	int fd = is_open ? files->fds[index] : -1;
 	ssize_t n;
 
 	if (files->dir_of[index] < 0)
 		return;
-	if (fd < 0 && file->pace == EVERY_TWO_SECONDS)
-		fd = opened = openat(files->dir_fds[files->dir_of[index]], file->name,
-				     O_RDONLY | O_CLOEXEC);
+	if (!is_open || file->pace == EVERY_TWO_SECONDS)
+		fd = opened = open_file(files, index);
 	if (fd < 0)
 		return;
 	n = pread(fd, text, sizeof(text) - 1, 0);
@@ -316,6 +323,8 @@ void usage_files_read(struct usage_files *files, uint64_t boot_ns, struct usage_
 {
 	bool due[PACES];
 
+	if (!files->is_open)
+		open_files(files);
 	for (size_t pace = 0; pace < PACES; pace++) {
 		due[pace] = boot_ns - files->read_at_ns[pace] >= pace_ns[pace];
 		if (due[pace])
