@@ -13,8 +13,9 @@
  * gets one of its own, behind the newest, whose free end stays in use.
  */
 
-#define ALIGNMENT       _Alignof(max_align_t)
-#define CHUNK_BYTES_MIN ((size_t)4096)
+#define ALIGNMENT _Alignof(max_align_t)
+#define CHUNK_BYTES_MIN \
+	((size_t)1024) /* a workload keeps two arenas, each of little more than its own */
 #define CHUNK_BYTES_MAX ((size_t)256 << 10)
 
 struct arena_chunk {
