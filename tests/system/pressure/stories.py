@@ -62,11 +62,11 @@ def steps(berth):
     return [(event.workload, reason_name(event), event) for event in events if reason_name(event) in STEPS]
 
 
-def until_step(berth, workload, reason, seconds=60):
+def until_step(berth, workload, reason, seconds=60, fits=lambda event: True):
     with berth.api.WatchEvents(id=workload, from_oldest=True, timeout=seconds) as answers:
         for answer in answers:
             for event in answer.events:
-                if reason_name(event) == reason:
+                if reason_name(event) == reason and fits(event):
                     return event
     raise AssertionError(f"{workload} was never {reason}")
 
@@ -213,12 +213,11 @@ def the_last_step_kills_the_whole_workload_and_says_why(berth):
     hold(berth, "small", "BEST_EFFORT", 10)
     hold(berth, "large", "BEST_EFFORT", 90, restart={"mode": "RESTART_ALWAYS", "initial_backoff_ms": 1})
     thrash(berth)
-    event = until_step(berth, "large", "EVICTED")
+    until_step(berth, "large", "EVICTED")
     status = berth.until("large", "EXITED")
     equal((reason_name(status), status.containers[0].last_exit.signal, status.restarts), ("EVICTED", 9, 0))
     has(status.sentence, "killed: it used", "above its request of 8.0 MiB", "are available")
-    event = [event for name, step, event in steps(berth) if name == "large" and step == "EVICTED"
-             and event.HasField("memory_after")][0]
+    event = until_step(berth, "large", "EVICTED", fits=lambda event: event.HasField("memory_after"))
     if event.memory_before.workload_bytes < 80 * MIB or event.memory_after.workload_bytes != 0:
         raise AssertionError(f"the figures are {event}")
     has(berth.ctl("why", "large").stdout, "EXITED", "killed: it used", "EVICTED")
