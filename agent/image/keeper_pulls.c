@@ -37,7 +37,7 @@ static void on_progress(struct pull *pull, void *user)
 	struct images_pull *watcher;
 	uint64_t now = 0;
 
-	(void)sd_event_now(shared->images->keeper.event, CLOCK_MONOTONIC, &now);
+	(void)sd_event_now(shared->images->keeper.event, CLOCK_BOOTTIME, &now);
 	if (progress->phase == shared->told.phase &&
 	    progress->layers_done == shared->told.layers_done &&
 	    now < shared->told_usec + TELL_USEC)

@@ -328,7 +328,7 @@ static void failed(struct fetch *fetch, uint64_t retry_after_ms, int r, struct e
 			registry->first_place = fetch->place + 1;
 		from_place(fetch, fetch->place + 1);
 	} else if (passing && fetch->tries + 1 < TRIES_MAX &&
-		   sd_event_add_time_relative(registry->event, &fetch->pause, CLOCK_MONOTONIC,
+		   sd_event_add_time_relative(registry->event, &fetch->pause, CLOCK_BOOTTIME,
 					      pause_ms(fetch, retry_after_ms) * 1000, 0,
 					      on_pause_over, fetch) >= 0) {
 		fetch->tries++;

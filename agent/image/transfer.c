@@ -209,7 +209,7 @@ int transfers_new(sd_event *event, const struct transfers_config *config,
 	transfers->config = *config;
 	transfers->event = sd_event_ref(event);
 	transfers->multi = curl_multi_init();
-	r = sd_event_add_time_relative(event, &transfers->timer, CLOCK_MONOTONIC, 0, 1, on_time,
+	r = sd_event_add_time_relative(event, &transfers->timer, CLOCK_BOOTTIME, 0, 1, on_time,
 				       transfers);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(transfers->timer, SD_EVENT_OFF);
