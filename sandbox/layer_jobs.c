@@ -50,6 +50,7 @@ struct layer_jobs {
 	size_t running;
 	size_t n;
 	unsigned int count; /* of groups */
+	bool stopped;
 	struct taskgroup *group;
 };
 
@@ -96,16 +97,22 @@ static void job_free(struct job *job)
 	free(job);
 }
 
-void layer_jobs_free(struct layer_jobs *jobs)
+void layer_jobs_stop(struct layer_jobs *jobs)
 {
 	struct err err = { 0 };
 
 	if (!jobs)
 		return;
+	jobs->stopped = true;
 	while (!TAILQ_EMPTY(&jobs->list))
 		job_free(TAILQ_FIRST(&jobs->list));
 	if (jobs->group)
-		(void)leftovers_remove(jobs->host->leftovers, jobs->group, 0, &err);
+		(void)leftovers_remove(jobs->host->leftovers, take_ptr(&jobs->group), 0, &err);
+}
+
+void layer_jobs_free(struct layer_jobs *jobs)
+{
+	layer_jobs_stop(jobs);
 	free(jobs);
 }
 
@@ -315,6 +322,10 @@ static struct job *job_new(struct layer_jobs *jobs, enum kind kind, struct asker
 {
 	struct job *job;
 
+	if (jobs->stopped) {
+		(void)err_set(err, ERR_UNAVAILABLE, ESHUTDOWN, "berth-sandboxd is ending");
+		return NULL;
+	}
 	if (jobs->n >= WAITING_MAX && asker.connection) {
 		(void)err_set(err, ERR_EXHAUSTED, EAGAIN,
 			      "%zu jobs on layers are under way or wait: try again later", jobs->n);

@@ -22,6 +22,8 @@ struct sandboxd;
 /* NULL without memory. @program_fd, -1 if there is none, is of berth-unpack and stays the caller's. */
 struct layer_jobs *layer_jobs_new(struct sandboxd *host, int program_fd);
 /* Those under way are ended, unanswered. Accepts NULL. */
+/* End what runs, unanswered, and begin nothing any more: the jobs' control groups go with it. NULL is fine. */
+void layer_jobs_stop(struct layer_jobs *jobs);
 void layer_jobs_free(struct layer_jobs *jobs);
 
 /*

@@ -9,6 +9,7 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/departures.h"
 #include "sandbox/ending.h"
+#include "sandbox/layer_jobs.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/namespace_pool.h"
 #include "sandbox/reaper.h"
@@ -159,6 +160,7 @@ void shutdown_run(struct sandboxd *host, bool workloads_end)
 	if (workloads_end)
 		stop_workloads(host);
 	wait_for_departures(host);
+	layer_jobs_stop(host->layer_jobs);
 	if (workloads_end && host->hierarchy)
 		remove_tree(host);
 }
