@@ -379,9 +379,10 @@ def damage_is_set_aside_and_workloads_run_on(berth):
     kill_berthd(berth)
     state = os.path.join(berth.place, "state")
     for name in os.listdir(state):
-        if not name.startswith("agent.db.damaged"):
-            with open(os.path.join(state, name), "r+b") as file:
-                file.write(os.urandom(os.path.getsize(os.path.join(state, name))))
+        path = os.path.join(state, name)
+        if os.path.isfile(path) and not name.startswith("agent.db.damaged"):
+            with open(path, "r+b") as file:
+                file.write(os.urandom(os.path.getsize(path)))
     back(berth)
     has(" ".join(berth.api.GetNode().node.warnings), "damaged", "workload stays runs")
     if not any(name.startswith("agent.db.damaged-") for name in os.listdir(state)):
