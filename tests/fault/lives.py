@@ -380,15 +380,19 @@ def outlives_its_monitor(host, workload):
     workload.finish()
 
 
+def files_of_the_store(host):
+    """Beside them lies the directory of images."""
+    return [entry.path for entry in os.scandir(host.place + "/state") if entry.is_file()]
+
+
 @part
 def is_unknown_to_berthd(host, workload):
     """berthd lost its store: what runs is left alone until somebody asks for it."""
     pid = workload.launch_and_stay().containers[0].pid
     host.down("berthd")
-    state = host.place + "/state"
-    for name in os.listdir(state):
-        with open(f"{state}/{name}", "r+b") as file:
-            file.write(os.urandom(min(4096, os.path.getsize(f"{state}/{name}"))))
+    for path in files_of_the_store(host):
+        with open(path, "r+b") as file:
+            file.write(os.urandom(min(4096, os.path.getsize(path))))
     host.up("berthd")
     if workload.running() != [pid]:
         raise Wrong(f"{workload.id} does not run on after its record was lost: {workload.running()}")
@@ -406,9 +410,8 @@ def is_unknown_to_berthd(host, workload):
 @part
 def begins_with_a_new_store(host, workload):
     host.down("berthd")
-    state = host.place + "/state"
-    for name in os.listdir(state):
-        os.unlink(f"{state}/{name}")
+    for path in files_of_the_store(host):
+        os.unlink(path)
     host.up("berthd")
     check_alone(workload, workload.launch_and_stay())
     workload.finish()
