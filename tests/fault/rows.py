@@ -109,7 +109,10 @@ def exec_that_waits(host, workload):
     session = Session(host.api.Exec, {"id": workload.id, "command": [
         "/bin/sh", "-c", "trap 'exit 7' USR1; echo in; while :; do usleep 20000; done"]})
     session.expect(b"in")
-    monitors = set(host.monitors(workload.id)) - before
+    # The program may speak before its monitor has become the small program, of which nothing tells.
+    deadline = time.monotonic() + 20
+    while not (monitors := set(host.monitors(workload.id)) - before) and time.monotonic() < deadline:
+        time.sleep(0.005)
     equal(len(monitors), 1, "the monitors of a session")
     return session, monitors.pop()
 
