@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
-#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/layer_work.h"
@@ -170,7 +169,6 @@ static _Noreturn void work(struct job *job, int answer_fd)
 		layer_work_verify(&job->work, &answer);
 		break;
 	case REMOVE:
-		FAILPOINT("sandboxd.layer.remove");
 		answer.r = layer_store_remove_tree(job->work.store_fd, job->work.name);
 		if (answer.r < 0)
 			(void)err_set(&answer.err, ERR_INTERNAL, -answer.r,
@@ -212,7 +210,6 @@ static int start(struct job *job, struct err *err)
 	job->answer_fd = pair[0];
 	if (pid < 0)
 		return err_set(err, ERR_EXHAUSTED, errno, "cannot fork: %m");
-	FAILPOINT("sandboxd.layer.forked");
 	job->pid = pid;
 	r = reaper_watch(host->reaper, pid, on_end, job, err);
 	if (r == 0)

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "proto/failpoint.h"
 #include "proto/log.h"
 
 #define RECORD       "layer"
@@ -192,12 +191,10 @@ int layer_store_keep(int store_fd, const char *name, const struct layer *layer, 
 	r = write_record(dir_fd, layer, err);
 	if (r < 0)
 		return r;
-	FAILPOINT_RETURN("sandboxd.layer.rename", err);
 	/* One that is there already is the same: its name says so. */
 	if (renameat(store_fd, name, store_fd, layer->hex) < 0 && errno != ENOTEMPTY &&
 	    errno != EEXIST)
 		return write_failed("give the layer its name", err);
-	FAILPOINT("sandboxd.layer.renamed");
 	return fsync(store_fd) < 0 ? write_failed("bring the layer to the disk", err) : 0;
 }
 

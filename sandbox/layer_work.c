@@ -17,7 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proto/failpoint.h"
 #include "sandbox/rootfs.h"
 
 /* What takes longer does not end: a blob on a file system that does not answer. */
@@ -170,7 +169,6 @@ void layer_work_unpack(const struct layer_work *work, struct unpack_answer *ret)
 				 "cannot make a directory in LayerDirectory: %m");
 		return;
 	}
-	FAILPOINT("sandboxd.layer.begin");
 	run(work, 0, ret);
 	if (ret->r >= 0) {
 		(void)snprintf(layer.hex, sizeof(layer.hex), "%s", work->hex);
