@@ -97,6 +97,12 @@ async function main() {
   assert.equal(records.unacknowledged, '0');
   await call('Delete', { fence, id });
   await refused('NOT_FOUND', 'Get', { id });
+  assert.deepEqual((await call('ListImages')).images, []);
+  assert.equal((await call('ImageUsage')).images, 0);
+  assert.equal((await call('CollectImages')).freed_bytes, '0');
+  for (const name of ['GetImage', 'RemoveImage', 'VerifyImage']) await refused('NOT_FOUND', name, { reference: 'nobody/has:this' });
+  const why = await stream('PullImage', { reference: 'No Name' }).then(() => assert.fail('PullImage is not refused'), (error) => error);
+  assert.equal(grpc.status[why.code], 'INVALID_ARGUMENT', why.message);
   console.log([...called].sort().join(' '));
   client.close();
 }

@@ -126,7 +126,19 @@ def call_all(host, transport):
         equal([a.verb for a in answer.actions], [pb.RECONCILE_LAUNCH])
         equal(call("SetSchedulable", fence=now, schedulable=False).node.schedulable, False)
         equal(call("SetSchedulable", fence=now, schedulable=True).node.schedulable, True)
+        equal((len(call("ListImages").images), call("ImageUsage").images, call("CollectImages").freed_bytes), (0, 0, 0))
+        for name in ("GetImage", "RemoveImage", "VerifyImage"):
+            equal(code_of(lambda: call(name, reference="nobody/has:this")), grpc.StatusCode.NOT_FOUND, name)
+        equal(code_of(lambda: list(call("PullImage", reference="No Name"))), grpc.StatusCode.INVALID_ARGUMENT)
     return called
+
+
+def code_of(call):
+    try:
+        call()
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
 
 
 ALL = {method.name for method in pb.DESCRIPTOR.services_by_name["NodeAgent"].methods}
