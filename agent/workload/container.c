@@ -1,6 +1,7 @@
 /* One container within an attempt: asked for, running, ended. What follows for the workload is
  * workload.c's; a function that hands on to it touches the container no more. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -302,6 +303,16 @@ static void hand_on(struct container *container)
 	}
 }
 
+/* It may have ended by itself, and be told of it only after its kill was asked for. */
+static bool needed_the_kill(const struct container *container)
+{
+	const Berth__V1__ExitRecord *end = container->last_exit ? container->last_exit->message
+								: NULL;
+
+	return container->after_grace &&
+	       (!end || end->kind == BERTH__V1__EXIT_KIND__EXIT_UNKNOWN || end->signal == SIGKILL);
+}
+
 static void set_ended(struct container *container, struct record *record)
 {
 	timer_disarm(&container->workload->engine->timers, &container->grace);
@@ -312,6 +323,7 @@ static void set_ended(struct container *container, struct record *record)
 	container->gate_waits = false;
 	record_free(container->last_exit);
 	container->last_exit = record;
+	container->workload->killed |= needed_the_kill(container);
 }
 
 /* The last of it: output, samples, the event; then the page goes. */

@@ -28,7 +28,6 @@ static void on_grace_over(struct timer *timer)
 		(struct container *)((char *)timer - offsetof(struct container, grace));
 
 	container->after_grace = true;
-	container->workload->killed = true;
 	kill_container(container);
 }
 

@@ -257,6 +257,24 @@ static void stop_is_signal_then_grace_then_kill_then_stuck(void **state)
 	assert_int_equal(player_reason(player, "web"), REASON(KILLED_AFTER_GRACE));
 }
 
+/* As when nobody heard of the end in time, for berthd was away. */
+static void an_end_within_the_grace_is_no_kill_though_told_after_it(void **state)
+{
+	struct player *player = *state;
+	struct outcome stop;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_stop(player, "web", 1, -1, &stop);
+	(void)player_expect(player, VERB(SIGNAL));
+	player_pass(player, 10000);
+	(void)player_expect(player, VERB(KILL));
+	player_exited(player, "web", "main", CLD_EXITED, 9);
+	assert_int_equal(stop.calls, 1);
+	assert_int_equal(stop.state, STATE(EXITED));
+	assert_int_equal(player_reason(player, "web"), REASON(STOP_REQUESTED));
+	assert_null(strstr(stop.sentence, "killed"));
+}
+
 static void a_shorter_grace_overtakes_the_first(void **state)
 {
 	struct player *player = *state;
@@ -387,6 +405,7 @@ int main(void)
 		T(restarts_wait_longer_each_time_up_to_the_cap),
 		T(restarts_are_exhausted),
 		T(stop_is_signal_then_grace_then_kill_then_stuck),
+		T(an_end_within_the_grace_is_no_kill_though_told_after_it),
 		T(a_shorter_grace_overtakes_the_first),
 		T(a_stop_ends_the_wait_for_a_restart),
 		T(a_higher_generation_replaces_what_runs),
