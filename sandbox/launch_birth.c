@@ -41,7 +41,8 @@ static long clone_process(struct clone_args *args)
 
 /* ---- the fork of the monitor ---- */
 
-/* A monitor ends by its own decision; what is sent to the daemon's group is not for it. */
+/* A monitor ends by its own decision; what is sent to the daemon's group is not for it. SIGTERM of the host's first
+ * process is heard later, by the program that it becomes. */
 static void signals_block(void)
 {
 	sigset_t all;

@@ -138,6 +138,12 @@ void group_kill(const struct group *group)
 	(void)write_file(group->freezer_fd, "freezer.state", "THAWED");
 }
 
+void group_thaw(const struct group *group)
+{
+	(void)write_file(group->dirs[MONITOR_FD_UNIFIED], "../cgroup.freeze", "0");
+	(void)write_file(group->freezer_fd, "../freezer.state", "THAWED");
+}
+
 /* ---- totals ---- */
 
 /* The number after "<key> " at the start of a line; 0 where there is none. */

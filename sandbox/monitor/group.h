@@ -25,6 +25,9 @@ void group_signal(const struct group *group, int signal);
 /* SIGKILL to all. On v1 one call may miss what is just being made: call until group_count() is 0. */
 void group_kill(const struct group *group);
 
+/* Let go on what was frozen together with its workload, whose group is the one above. */
+void group_thaw(const struct group *group);
+
 /* What it used in all its life, into the fields of @ret that begin with total_. */
 void group_read_totals(const struct group *group, struct monitor_exited *ret);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -32,6 +33,7 @@
 #define COLLECTED_MS     2000  /* for the daemon to tell of an end that the kernel does not keep */
 #define DAEMON_LOOK_MS   5000  /* between looks whether a daemon can still come for the record */
 #define DENIALS_A_TURN   16    /* answered before the others get their turn */
+#define GOING_DOWN_MS    10000 /* for what runs, when the host goes down */
 
 struct monitor {
 	struct monitor_setup *setup;
@@ -48,6 +50,8 @@ struct monitor {
 	bool exit_seen;   /* the first process has ended; of a successor: is not collected yet */
 	uint64_t exit_seen_ms;
 	uint64_t kill_since_ms; /* 0: nobody asked for it */
+	int signal_fd;
+	uint64_t going_down_since_ms; /* 0: the host stays up */
 	struct monitor_exited exited;
 	struct log_counters page_counters; /* as they are in the page */
 };
@@ -249,6 +253,30 @@ static void take_connection(struct monitor *monitor)
 		tell_exited(monitor);
 }
 
+/* ---- the host goes down ---- */
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM); /* blocked since our birth, as all are */
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* systemd, after all units are stopped, sends SIGTERM to every process, the container's among them, and waits for
+ * us all. Only the host's first process says so; anybody else's SIGTERM ends no workload. */
+static void take_signals(struct monitor *monitor)
+{
+	struct signalfd_siginfo info;
+
+	if (read(monitor->signal_fd, &info, sizeof(info)) != sizeof(info) ||
+	    info.ssi_code != SI_USER || info.ssi_pid != 1 || monitor->going_down_since_ms)
+		return;
+	monitor->going_down_since_ms = now_ms();
+	group_thaw(&monitor->group); /* what is frozen hears nothing */
+}
+
 /* ---- denied calls ---- */
 
 static void count_denial(struct monitor *monitor, const struct denial *denial)
@@ -436,14 +464,24 @@ static void finish(struct monitor *monitor)
 	FAILPOINT("monitor.exit.told");
 }
 
-/* How long a probe may still run; -1: no end is set. */
-static int deadline_left_ms(const struct monitor *monitor)
+static uint64_t end_ms(const struct monitor *monitor)
 {
 	const struct monitor_setup *setup = monitor->setup;
-	uint64_t end = setup->started.started_boot_ns / 1000000 + setup->deadline_ms;
-	uint64_t now = now_ms();
+	uint64_t end = UINT64_MAX;
 
-	if (!setup->deadline_ms || monitor->ended || monitor->kill_since_ms)
+	if (setup->deadline_ms)
+		end = setup->started.started_boot_ns / 1000000 + setup->deadline_ms;
+	if (monitor->going_down_since_ms && monitor->going_down_since_ms + GOING_DOWN_MS < end)
+		end = monitor->going_down_since_ms + GOING_DOWN_MS;
+	return end;
+}
+
+/* How long a probe, or anything on a host that goes down, may still run; -1: no end is set. */
+static int time_left_ms(const struct monitor *monitor)
+{
+	uint64_t end = end_ms(monitor), now = now_ms();
+
+	if (end == UINT64_MAX || monitor->ended || monitor->kill_since_ms)
 		return -1;
 	return end > now ? (int)(end - now) : 0;
 }
@@ -454,14 +492,14 @@ static bool waits_for_daemon(const struct monitor *monitor)
 }
 
 /* The next daemon comes by the socket in the run directory. Where that was removed, with the container
- * itself, nobody is left whom the record could be told. */
+ * itself, nobody is left whom the record could be told; nor is anybody where the host goes down. */
 static void give_up_record(struct monitor *monitor)
 {
 	struct stat st;
 
 	if (waits_for_daemon(monitor) &&
-	    (monitor->setup->listen_fd < 0 || fstat(monitor->setup->run_dir_fd, &st) < 0 ||
-	     st.st_nlink == 0))
+	    (monitor->going_down_since_ms || monitor->setup->listen_fd < 0 ||
+	     fstat(monitor->setup->run_dir_fd, &st) < 0 || st.st_nlink == 0))
 		monitor->done = true;
 }
 
@@ -487,6 +525,7 @@ enum {
 	LISTEN,
 	CHILD,
 	LISTENER,
+	SIGNALS,
 	CLIENT,
 	INPUT,
 	FIRST_STREAM,
@@ -503,6 +542,7 @@ static void fill_polled(const struct monitor *monitor, struct pollfd polled[stat
 	polled[CHILD] = (struct pollfd){ monitor->ended ? -1 : setup->child_pidfd,
 					 monitor->exit_seen ? 0 : POLLIN, 0 };
 	polled[LISTENER] = (struct pollfd){ monitor->answers ? setup->listener_fd : -1, POLLIN, 0 };
+	polled[SIGNALS] = (struct pollfd){ monitor->signal_fd, POLLIN, 0 };
 	polled[CLIENT] = (struct pollfd){ monitor->output.attachment.fd,
 					  attachment_events(&monitor->output.attachment), 0 };
 	polled[INPUT] = (struct pollfd){ attachment_input_events(&monitor->output.attachment)
@@ -534,7 +574,7 @@ static int timeout_ms(const struct monitor *monitor)
 	else if (monitor->kill_since_ms)
 		timeout = earlier(timeout, monitor->setup->kill_by_cgroup ? KILL_PATIENCE_MS
 									  : EMPTY_RETRY_MS);
-	return earlier(timeout, deadline_left_ms(monitor));
+	return earlier(timeout, time_left_ms(monitor));
 }
 
 static void take_events(struct monitor *monitor, const struct pollfd polled[static POLLED])
@@ -543,6 +583,8 @@ static void take_events(struct monitor *monitor, const struct pollfd polled[stat
 
 	if (polled[LISTENER].revents)
 		answer_denials(monitor, polled[LISTENER].revents);
+	if (polled[SIGNALS].revents)
+		take_signals(monitor);
 	for (int i = 0; i < ESTATE_STREAMS; i++)
 		if (polled[FIRST_STREAM + i].revents)
 			output |= output_take(&monitor->output, i);
@@ -574,7 +616,7 @@ static void turn(struct monitor *monitor)
 	attachment_check_stall(&monitor->output.attachment);
 	give_up_stdin(monitor);
 	give_up_status(monitor);
-	if (deadline_left_ms(monitor) == 0)
+	if (time_left_ms(monitor) == 0)
 		kill_all(monitor);
 	if (monitor->kill_since_ms && !monitor->ended && !monitor->setup->kill_by_cgroup &&
 	    has_group(monitor))
@@ -652,6 +694,7 @@ static void prepare(struct monitor *monitor, struct monitor_setup *setup)
 	monitor->setup = setup;
 	monitor->group = (struct group){ setup->dirs, setup->freezer_fd, setup->kill_by_cgroup };
 	monitor->page = page_writer_map(setup->page_fd);
+	monitor->signal_fd = open_signals();
 	monitor->answers = setup->listener_fd >= 0 &&
 			   denial_table_read(setup->image_fd, &monitor->denials) == 0;
 	prepare_output(monitor, setup);

@@ -151,7 +151,6 @@ void harness_begin(struct harness *harness, bool host_ids)
 	struct taskgroup_limits limits;
 	struct err err = { 0 };
 	cleanup_fd int root_fd = -1, proc_fd = -1;
-	static unsigned int begun;
 
 	*harness = (struct harness){ .namespaces = NAMESPACE_SET_EMPTY,
 				     .monitors_fd = -1,
@@ -163,8 +162,9 @@ void harness_begin(struct harness *harness, bool host_ids)
 	(void)snprintf(harness->directory, sizeof(harness->directory), "/tmp/berth-launch.XXXXXX");
 	assert_non_null(mkdtemp(harness->directory));
 	assert_int_equal(chmod(harness->directory, 0755), 0);
-	(void)snprintf(base, sizeof(base), "%s/berth-test-launch-%d-%u",
-		       getenv("BERTH_TEST_BASE") ?: "", getpid(), ++begun);
+	/* A name that nobody has; a pid is not, in a pid namespace. */
+	(void)snprintf(base, sizeof(base), "%s/berth-test-launch-%s",
+		       getenv("BERTH_TEST_BASE") ?: "", strrchr(harness->directory, '.') + 1);
 	check(hierarchy_discover(&options, &harness->hierarchy, &err), &err);
 	check(device_filters_new(&harness->filters, &err), &err);
 	taskgroup_limits_init(&limits);

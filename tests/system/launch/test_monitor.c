@@ -2,6 +2,7 @@
  * one that comes back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -313,6 +315,14 @@ static int reconnect(const struct container *container)
 	return fd;
 }
 
+static void leave(struct container *container)
+{
+	for (size_t i = 0; i < container->started_fd_count; i++)
+		(void)close(container->started_fds[i]);
+	container->started_fd_count = 0;
+	fd_close(&container->launched.control_fd);
+}
+
 static void a_monitor_outlives_the_daemon_and_talks_to_the_next(void **state)
 {
 	struct container container;
@@ -324,10 +334,7 @@ static void a_monitor_outlives_the_daemon_and_talks_to_the_next(void **state)
 	container_launch(&container, &harness);
 	container_expect(&container, MONITOR_STARTED);
 	pid = container.started.pid;
-	for (size_t i = 0; i < container.started_fd_count; i++)
-		(void)close(container.started_fds[i]);
-	container.started_fd_count = 0;
-	fd_close(&container.launched.control_fd);
+	leave(&container);
 
 	container.launched.control_fd = reconnect(&container);
 	container_expect(&container, MONITOR_STARTED);
@@ -342,9 +349,7 @@ static void a_monitor_outlives_the_daemon_and_talks_to_the_next(void **state)
 		(void)close(fd);
 	}
 	/* Not acknowledged: told again to whoever comes. */
-	for (size_t i = 0; i < container.started_fd_count; i++)
-		(void)close(container.started_fds[i]);
-	fd_close(&container.launched.control_fd);
+	leave(&container);
 	container.launched.control_fd = reconnect(&container);
 	container_expect(&container, MONITOR_STARTED);
 	container_finish(&container);
@@ -354,6 +359,66 @@ static void a_monitor_outlives_the_daemon_and_talks_to_the_next(void **state)
 	text = container_log(&container, "stdout");
 	assert_string_equal(text, "still\n");
 	free(text);
+	container_done(&container, &harness);
+}
+
+/* This test alone, in a pid namespace of its own. */
+static int run_as_first_process(const char *test)
+{
+	char program[PATH_MAX] = "", command[PATH_MAX + 256];
+
+	assert_true(readlink("/proc/self/exe", program, sizeof(program) - 1) > 0);
+	(void)snprintf(command, sizeof(command),
+		       "unshare --pid --fork --kill-child --mount-proc '%s' '%s' > /dev/null",
+		       program, test);
+	return system(command);
+}
+
+static void signal_from_another(pid_t pid, int number)
+{
+	pid_t another = fork();
+	int status;
+
+	if (another == 0)
+		_exit(kill(pid, number) < 0);
+	assert_int_equal(waitpid(another, &status, 0), another);
+	assert_int_equal(status, 0);
+}
+
+/* As systemd says it: SIGTERM to everybody, with the daemon gone; and here the workload is frozen, too. */
+static void the_first_process_says_that_the_host_goes_down(void **state)
+{
+	struct container container;
+	struct err err = { 0 };
+	uint64_t high_bytes;
+	bool frozen;
+
+	if (getpid() != 1) {
+		assert_int_equal(run_as_first_process(__func__), 0);
+		return;
+	}
+	container_init(&container, &harness,
+		       ARGV("sh", "-c", "trap 'exit 7' TERM; echo ready; sleep 1000 & wait"));
+	container_launch(&container, &harness);
+	container_expect(&container, MONITOR_STARTED);
+	while (!container.page->log_bytes)
+		(void)sched_yield();
+	assert_int_equal(taskgroup_freeze(harness.workload_group, true, &err), 0);
+	leave(&container);
+
+	signal_from_another(container.started.monitor_pid, SIGTERM);
+	container.launched.control_fd = reconnect(&container);
+	container_expect(&container, MONITOR_STARTED);
+	leave(&container);
+	taskgroup_read_hold(harness.workload_group, &frozen, &high_bytes);
+	assert_true(frozen); /* it did not care */
+
+	assert_int_equal(kill(container.started.pid, SIGTERM), 0);
+	assert_int_equal(container.page->state, PAGE_RUNNING);
+	assert_int_equal(kill(container.started.monitor_pid, SIGTERM), 0);
+	assert_int_equal(container_wait_monitor(&container), 0);
+	assert_int_equal(container.page->exit_si_code, CLD_EXITED);
+	assert_int_equal(container.page->exit_si_status, 7);
 	container_done(&container, &harness);
 }
 
@@ -427,6 +492,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_terminal_is_the_containers_own),
 		cmocka_unit_test(signals_reach_the_first_process_or_all),
 		cmocka_unit_test(a_monitor_outlives_the_daemon_and_talks_to_the_next),
+		cmocka_unit_test(the_first_process_says_that_the_host_goes_down),
 		cmocka_unit_test(an_idle_monitor_is_small),
 	};
 
