@@ -88,6 +88,15 @@ class TestLayers(Story):
             self.client.ask("remove_layer", diff_id=digest(tar))
         self.assertEqual(caught.exception.kind, NOT_FOUND)
 
+    def test_a_directory_may_have_many_files_in_any_order(self):
+        layer = Layer().add("d")
+        for i in range(2000):
+            layer.add(f"d/{i * 7919 % 2000}", "")
+        tar = layer.bytes()
+        unpack(self.client, tar)
+        self.assertEqual(len(os.listdir(f"{self.tree(tar)}/d")), 2000)
+        self.assertTrue(self.client.ask("verify_layer", diff_id=digest(tar)).verify_layer.intact)
+
     def test_marks_of_removed_files_become_those_of_overlayfs(self):
         tar = Layer().add("a").add("a/.wh.gone", "").add("b").add("b/.wh..wh..opq", "").add("b/here", "x") \
             .add(".wh.c", "").add("c").add("d", "x").add(".wh.d", "").add(".wh..wh.plnk", "").bytes()
