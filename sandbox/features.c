@@ -78,12 +78,17 @@ static bool has_landlock(void)
 	return syscall(__NR_landlock_create_ruleset, NULL, 0, 1U) > 0;
 }
 
-/* Hard links behind Landlock, and overlayfs of id-mapped layers, both came with Linux 5.19. */
+/* Hard links behind Landlock, and overlayfs of id-mapped layers, both came with Linux 5.19. layer_probe() tries. */
 static bool has_images(void)
 {
 	cleanup_fd int fd = fsopen("overlay", FSOPEN_CLOEXEC);
 
 	return fd >= 0 && syscall(__NR_landlock_create_ruleset, NULL, 0, 1U) >= 2;
+}
+
+static bool has_writable_layers(void)
+{
+	return false;
 }
 
 static bool may_raise_limits(void)
@@ -135,6 +140,10 @@ static struct {
 	  false,
 	  { "images", false,
 	    "layers of images need overlayfs, and Landlock of its second version (Linux 5.19)" } },
+	{ has_writable_layers,
+	  false,
+	  { "writable-layers", false,
+	    "a root made of layers is for reading here: mount a volume where the container writes" } },
 	{ may_raise_limits,
 	  false,
 	  { "raise_limits", false,
@@ -167,6 +176,19 @@ int features_probe(struct err *err)
 				       list[i].name, list[i].sentence);
 	}
 	return 0;
+}
+
+void features_found(const char *name, const struct err *why)
+{
+	static struct err reasons[ARRAY_SIZE(list)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+		if (strcmp(list[i].name, name) != 0 || !list[i].supported || why->kind == ERR_NONE)
+			continue;
+		reasons[i] = *why;
+		list[i].supported = false;
+		list[i].sentence = reasons[i].text;
+	}
 }
 
 const struct host_feature *features_list(void)

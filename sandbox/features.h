@@ -19,6 +19,10 @@ struct host_feature {
  * root. */
 int features_probe(struct err *err);
 
-/* What features_probe() found. */
+/* What was found out later of what features_probe() took to be possible: that it is not, for the reason of @why
+ * (ERR_NONE: it is). */
+void features_found(const char *name, const struct err *why);
+
+/* What was found. */
 const struct host_feature *features_list(void);
 size_t features_count(void);

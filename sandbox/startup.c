@@ -28,6 +28,7 @@
 #include "sandbox/launch.h"
 #include "sandbox/launcher.h"
 #include "sandbox/layer_jobs.h"
+#include "sandbox/layer_probe.h"
 #include "sandbox/leftovers.h"
 #include "sandbox/namespace_pool.h"
 #include "sandbox/reaper.h"
@@ -334,6 +335,12 @@ static int fill_pool(const struct startup_options *options, struct sandboxd *hos
 				  host->policy.namespace_pool, &host->pool, err);
 }
 
+static int try_layers(const struct startup_options *options, struct sandboxd *host, struct err *err)
+{
+	layer_probe(host);
+	return 0;
+}
+
 static int listen_for_agent(const struct startup_options *options, struct sandboxd *host,
 			    struct err *err)
 {
@@ -379,10 +386,10 @@ static int start_launcher(const struct startup_options *options, struct sandboxd
 
 static int (*const steps[])(const struct startup_options *options, struct sandboxd *host,
 			    struct err *err) = {
-	take_descriptors, load_policy,  probe_kernel,  find_agent,       open_places,
-	read_boot_id,     set_limits,   find_groups,   start_loop,       prepare_devices,
-	prepare_filters,  open_monitor, open_unpacker, confine_self,     start_launcher,
-	recover,          fill_pool,    open_layers,   listen_for_agent,
+	take_descriptors, load_policy,  probe_kernel,  find_agent,   open_places,
+	read_boot_id,     set_limits,   find_groups,   start_loop,   prepare_devices,
+	prepare_filters,  open_monitor, open_unpacker, confine_self, start_launcher,
+	recover,          fill_pool,    open_layers,   try_layers,   listen_for_agent,
 };
 
 int startup_open(const struct startup_options *options, struct sandboxd *host, struct err *err)

@@ -4,12 +4,13 @@
 """
 import io
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tarfile
-import threading
+import tempfile
 import unittest
 
 if os.geteuid() != 0:
@@ -477,6 +478,39 @@ class TestLaunch(Story):
                 self.client.ask("launch", ref=ref("w-1", "main"), layers=layers, command=["/bin/sh"], **fields)
             self.assertEqual(caught.exception.kind, kind, caught.exception.text)
         self.launch([self.base], "true")
+
+
+class TestHost(unittest.TestCase):
+    """What the host can do is found out by doing it, where the layers would lie."""
+
+    def features(self, daemon):
+        client = daemon.connect()
+        self.addCleanup(client.close)
+        return {feature.name: feature for feature in client.hello.features}
+
+    def daemon(self, prepare=lambda base: None):
+        base = tempfile.mkdtemp(prefix="berth-sandboxd-", dir="/tmp")
+        self.addCleanup(lambda: shutil.rmtree(base, ignore_errors=True))
+        prepare(base)
+        daemon = Daemon(BUILD, base=base)
+        self.addCleanup(daemon.cleanup)
+        return daemon
+
+    def test_images_are_possible_here_and_nothing_is_made_to_find_out(self):
+        daemon = self.daemon()
+        images = self.features(daemon)["images"]
+        self.assertEqual((images.supported, images.sentence), (True, ""))
+        self.assertFalse(os.path.exists(f"{daemon.base}/layers"))
+
+    def test_a_file_system_that_maps_no_ids_is_told_of(self):
+        def mount(base):
+            os.mkdir(f"{base}/layers")
+            subprocess.run(["mount", "-t", "ramfs", "-o", "mode=0700", "ramfs", f"{base}/layers"], check=True)
+            self.addCleanup(lambda: subprocess.run(["umount", "-l", f"{base}/layers"], check=False))
+
+        images = self.features(self.daemon(mount))["images"]
+        self.assertFalse(images.supported)
+        self.assertIn("LayerDirectory: its file system cannot map ids", images.sentence)
 
 
 class TestFullDisk(Story):
