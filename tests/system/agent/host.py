@@ -47,7 +47,9 @@ class Host:
         self.settings = settings  # Section_Key=value of berthd, for an own pair
         self.kept_events = None if IN_VM else int(settings.get("Events_Keep", "16384"))
         self.policy = {"AllowHostDirectories": "{place}/shared:rw {place}/readonly:ro"}
-        self.place = "/var/lib/berth/rootfs/stories" if IN_VM else tempfile.mkdtemp(prefix="berth-stories-", dir="/run")
+        # On a disk: /run is memory on most hosts, which cannot be id-mapped before Linux 6.3, and what is read there
+        # is never read again.
+        self.place = "/var/lib/berth/rootfs/stories" if IN_VM else tempfile.mkdtemp(prefix="berth-stories-", dir="/var/lib")
         self.rootfs = os.path.join(self.place, "rootfs")
         self.group_base = "/" + os.path.basename(self.place)
         self.run_dir = "/run/berth" if IN_VM else self.place
