@@ -491,6 +491,7 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 	host_init(&engine->host);
 	records_init(&engine->records, store);
 	TAILQ_INIT(&engine->gone);
+	TAILQ_INIT(&engine->promises);
 	TAILQ_INIT(&engine->touched);
 	TAILQ_INIT(&engine->timers.timers);
 	engine_reconfigure(engine, config);

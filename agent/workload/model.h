@@ -108,6 +108,16 @@ struct successor {
 	struct charge charge;
 };
 
+/* What is done once all that was put so far is durable: promise.c. Embedded; all zero: nothing waits. */
+struct promise {
+	TAILQ_ENTRY(promise) link;
+	struct engine *engine;
+	uint64_t serial;
+	bool waits;
+	struct timer patience;
+	void (*kept)(struct promise *promise, const struct err *err);
+};
+
 /* What a shortage of memory did to a workload: hold.c. */
 struct hold {
 	bool busy;           /* berth-sandboxd was asked */
@@ -175,8 +185,7 @@ struct workload {
 	bool killed;               /* some container needed the kill after its grace */
 	int64_t grace_override_ms; /* -1: the containers' own */
 	bool stop_waits;           /* until the stop's intent is durable, or cannot be */
-	uint64_t stop_ticket;      /* of that */
-	struct timer stop_patience;
+	struct promise stop;       /* of that */
 	bool delete_when_ended;
 	uint64_t inventory_round; /* the last one that had it */
 	bool removing;            /* ended; berth-sandboxd was asked to remove all */
@@ -286,6 +295,7 @@ struct engine {
 	 * end. Until an inventory finds nothing that is not known. */
 	bool forgetful;
 	bool node_loaded;
+	TAILQ_HEAD(, promise) promises;
 	TAILQ_HEAD(, workload) touched; /* waiters may be due */
 	TAILQ_HEAD(, workload) gone;    /* to be freed */
 	struct sandboxlink_listener link_listener;
@@ -424,6 +434,13 @@ void unkept_refuse(struct workload *workload);
 /* Tell how those ended that were remembered, and forget them. Where the store is not @whole it may be the intent
  * that is lost: then nothing is told, and what runs is found by the inventory. */
 void unkept_end(struct engine *engine, bool whole);
+
+/* promise.c */
+/* Call @kept once all that was put so far is durable (@err NULL), or cannot be made so, or the disk does not
+ * answer: perhaps before this returns, and never after promise_drop(). */
+void promise_make(struct engine *engine, struct promise *promise,
+		  void (*kept)(struct promise *promise, const struct err *err));
+void promise_drop(struct promise *promise);
 
 /* release.c: berth-sandboxd may forget, once what it told is durable */
 struct release;

@@ -12,8 +12,6 @@
 #include "proto/failpoint.h"
 #include "proto/signame.h"
 
-#define PATIENCE_MS 5000 /* with a disk that does not answer */
-
 static void kill_container(struct container *container)
 {
 	FAILPOINT("berthd.stop.kill");
@@ -129,7 +127,7 @@ static void shorten(struct workload *workload)
 
 void stop_at_once(struct workload *workload)
 {
-	timer_disarm(&workload->engine->timers, &workload->stop_patience);
+	promise_drop(&workload->stop);
 	workload->stop_waits = false;
 	if (!workload->ending)
 		return;
@@ -138,41 +136,17 @@ void stop_at_once(struct workload *workload)
 	stop_advance(workload);
 }
 
-static void on_stop_stored(void *userdata, uint64_t ticket, const struct err *err)
+/* Though it be not kept: a stop always ends. */
+static void on_kept(struct promise *promise, const struct err *err)
 {
-	struct engine *engine = userdata;
-	uint32_t slot = (uint32_t)(ticket >> 32);
-	struct workload *workload = slot < engine->n_slots ? engine->slots[slot] : NULL;
-
-	/* A later one, which says more, is on its way; or the disk took too long. */
-	if (!workload || !workload->stop_waits || workload->stop_ticket != ticket)
-		return;
-	engine_enter(engine);
-	stop_at_once(workload);
-	engine_leave(engine);
-}
-
-static void on_patience_over(struct timer *timer)
-{
-	stop_at_once((struct workload *)((char *)timer - offsetof(struct workload, stop_patience)));
+	stop_at_once((struct workload *)((char *)promise - offsetof(struct workload, stop)));
 }
 
 static void when_durable(struct workload *workload)
 {
-	struct engine *engine = workload->engine;
-	const struct store_done done = {
-		.call = on_stop_stored,
-		.userdata = engine,
-		.ticket = (uint64_t)workload->slot << 32 | (uint32_t)++engine->last_ticket,
-	};
-
-	if (!workload->stop_patience.armed)
-		timer_arm(&engine->timers, &workload->stop_patience, PATIENCE_MS * NS_PER_MS,
-			  on_patience_over);
 	workload->stop_waits = true;
-	workload->stop_ticket = done.ticket;
 	workload_keep(workload);
-	engine->store->ops->put_barrier(engine->store, &done);
+	promise_make(workload->engine, &workload->stop, on_kept);
 }
 
 static bool is_shorter(const struct workload *workload, int64_t grace)

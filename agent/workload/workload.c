@@ -243,7 +243,7 @@ void workload_free(struct workload *workload)
 	struct timer_queue *timers = &workload->engine->timers;
 
 	timer_disarm(timers, &workload->backoff);
-	timer_disarm(timers, &workload->stop_patience);
+	promise_drop(&workload->stop);
 	lease_end(workload);
 	free_life(workload);
 	if (workload->successor) {
@@ -540,7 +540,7 @@ void workload_finish(struct workload *workload, Berth__V1__Reason reason, const 
 
 	FAILPOINT("berthd.end.finish");
 	timer_disarm(&engine->timers, &workload->backoff);
-	timer_disarm(&engine->timers, &workload->stop_patience);
+	promise_drop(&workload->stop);
 	workload->stop_waits = false;
 	lease_end(workload);
 	if (workload->created)
