@@ -238,6 +238,12 @@ void played_store_commit(struct played_store *store, const struct err *err)
 	store->n_waiting -= n;
 }
 
+void played_store_commit_all(struct played_store *store)
+{
+	while (store->n_waiting)
+		played_store_commit(store, NULL);
+}
+
 static void put_into(const struct played_write *write, struct store *to)
 {
 	const struct store_done nobody = { 0 };

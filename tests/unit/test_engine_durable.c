@@ -1,5 +1,5 @@
 /* A restart of berthd: what it was asked for, what runs, and what became of it meanwhile. */
-#include "sandbox_player.h"
+#include "played_inventory.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,68 +25,6 @@ static int end(void **state)
 	return 0;
 }
 
-/* ---- what berth-sandboxd has ----------------------------------------------------------------------- */
-
-static struct {
-	Berth__Sandbox__V1__KnownWorkload workloads[4];
-	Berth__Sandbox__V1__KnownWorkload *workload_list[4];
-	Berth__Sandbox__V1__KnownContainer containers[4][4];
-	Berth__Sandbox__V1__KnownContainer *container_lists[4][4];
-	Berth__Sandbox__V1__Exited exits[4][4];
-} known;
-
-static void knows_nothing(struct player *player)
-{
-	memset(&known, 0, sizeof(known));
-	player->inventory.n_workloads = 0;
-	player->inventory.workloads = known.workload_list;
-}
-
-/* Of @workload, as it was last launched: the container's state. */
-static Berth__Sandbox__V1__KnownContainer *knows(struct player *player, const char *workload,
-						 const char *container, uint32_t attempt,
-						 uint32_t state)
-{
-	const Berth__Sandbox__V1__Launch *launch = player_last_launch(player, workload, container);
-	size_t i = 0;
-	size_t j;
-
-	assert_non_null(launch);
-	while (i < player->inventory.n_workloads &&
-	       strcmp(known.workloads[i].workload, workload) != 0)
-		i++;
-	if (i == player->inventory.n_workloads) {
-		berth__sandbox__v1__known_workload__init(&known.workloads[i]);
-		known.workloads[i].workload = (char *)workload;
-		known.workloads[i].instance = launch->ref->instance;
-		known.workloads[i].containers = known.container_lists[i];
-		known.workload_list[i] = &known.workloads[i];
-		player->inventory.n_workloads++;
-	}
-	j = known.workloads[i].n_containers++;
-	berth__sandbox__v1__known_container__init(&known.containers[i][j]);
-	known.containers[i][j].container = (char *)container;
-	known.containers[i][j].attempt = attempt;
-	known.containers[i][j].state = state;
-	known.container_lists[i][j] = &known.containers[i][j];
-	return &known.containers[i][j];
-}
-
-static void knows_exit(struct player *player, const char *workload, const char *container,
-		       uint32_t attempt, int code, int status)
-{
-	Berth__Sandbox__V1__KnownContainer *it = knows(player, workload, container, attempt,
-						       PAGE_EXITED);
-	Berth__Sandbox__V1__Exited *exit = &known.exits[0][0];
-
-	while (exit->base.descriptor)
-		exit++;
-	berth__sandbox__v1__exited__init(exit);
-	exit->exit_si_code = code;
-	exit->exit_si_status = status;
-	it->exited = exit;
-}
-
 static const struct container *main_of(struct player *player, const char *id)
 {
 	const struct workload *workload = engine_find(player->engine, id);
@@ -104,8 +42,8 @@ static void what_runs_is_taken_back_and_nothing_is_launched(void **state)
 
 	player_run(player, player_spec(player, "web"), 3);
 	instance = engine_workload_instance(engine_find(player->engine, "web"));
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_RUNNING);
 
 	player_restart(player);
 	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
@@ -129,8 +67,8 @@ static void an_end_meanwhile_is_recorded_once(void **state)
 	struct player *player = *state;
 
 	player_run(player, player_spec(player, "web"), 1);
-	knows_nothing(player);
-	knows_exit(player, "web", "main", 1, CLD_EXITED, 42);
+	played_knows_nothing(player);
+	played_knows_exit(player, "web", "main", 1, CLD_EXITED, 42);
 	player_restart(player);
 	player_connect(player);
 	assert_int_equal(player_state(player, "web"), STATE(EXITED));
@@ -156,8 +94,8 @@ static void the_sandbox_forgets_an_end_only_when_it_is_durable(void **state)
 	player_expect_nothing(player);
 	assert_int_equal(outcome.calls, 0);
 
-	knows_nothing(player);
-	knows_exit(player, "web", "main", 1, CLD_KILLED, SIGSEGV);
+	played_knows_nothing(player);
+	played_knows_exit(player, "web", "main", 1, CLD_KILLED, SIGSEGV);
 	player_restart(player); /* before the commit */
 	player->store.all_wait = false;
 	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
@@ -168,241 +106,6 @@ static void the_sandbox_forgets_an_end_only_when_it_is_durable(void **state)
 			 1);
 }
 
-static void a_stop_is_answered_when_the_end_is_durable(void **state)
-{
-	struct player *player = *state;
-	struct outcome outcome;
-
-	player_run(player, player_spec(player, "web"), 1);
-	player->store.all_wait = true;
-	player_stop(player, "web", 1, -1, &outcome);
-	player_exited(player, "web", "main", CLD_EXITED, 0);
-	assert_int_equal(outcome.calls, 0);
-	while (player->store.n_waiting)
-		played_store_commit(&player->store, NULL);
-	assert_int_equal(outcome.calls, 1);
-	assert_int_equal(outcome.state, STATE(EXITED));
-}
-
-static void commit_all(struct player *player)
-{
-	while (player->store.n_waiting)
-		played_store_commit(&player->store, NULL);
-}
-
-/* Else it could be seen to be asked to end by somebody of whom a crash leaves no trace. */
-static void a_stop_sends_nothing_before_it_is_durable(void **state)
-{
-	struct player *player = *state;
-	struct outcome outcome;
-
-	player_run(player, player_spec(player, "web"), 1);
-	player_skip(player);
-	player->store.all_wait = true;
-	player_stop(player, "web", 1, 5000, &outcome);
-	player_expect_nothing(player);
-	commit_all(player);
-	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL);
-
-	/* Its grace began with the signal. */
-	player_pass(player, 4999);
-	player_expect_nothing(player);
-	player_pass(player, 2);
-	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
-	engine_waiter_cancel(&outcome.waiter);
-}
-
-static void a_shorter_grace_kills_when_it_is_durable(void **state)
-{
-	struct player *player = *state;
-	struct outcome first;
-	struct outcome second;
-
-	player_run(player, player_spec(player, "web"), 1);
-	player_stop(player, "web", 1, 5000, &first);
-	player_skip(player);
-	player->store.all_wait = true;
-	player_stop(player, "web", 1, 0, &second);
-	player_expect_nothing(player);
-	commit_all(player);
-	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
-	engine_waiter_cancel(&first.waiter);
-	engine_waiter_cancel(&second.waiter);
-}
-
-static void a_stop_that_a_crash_forgets_was_never_seen(void **state)
-{
-	struct player *player = *state;
-	struct outcome outcome;
-
-	player_run(player, player_spec(player, "web"), 1);
-	player_skip(player);
-	player->store.all_wait = true;
-	player_delete(player, "web", 1, true, &outcome);
-	player_expect_nothing(player);
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
-	engine_waiter_cancel(&outcome.waiter);
-	player_restart(player);
-	player->store.all_wait = false;
-	player_connect(player);
-	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
-	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL), 0);
-	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL), 0);
-}
-
-/* It is durable, and the process died before it could send anything. */
-static void a_durable_stop_is_sent_by_the_next_process(void **state)
-{
-	struct player *player = *state;
-	struct outcome outcome;
-
-	player_run(player, player_spec(player, "web"), 1);
-	player->store.all_wait = true;
-	player_stop(player, "web", 1, 5000, &outcome);
-	engine_waiter_cancel(&outcome.waiter);
-	for (size_t i = 0; i < player->store.n_waiting; i++)
-		player->store.waiting[i].done.call = NULL;
-	commit_all(player);
-	player->store.all_wait = false;
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
-	player_restart(player);
-	player_connect(player);
-	assert_int_equal(player_state(player, "web"), STATE(STOPPING));
-	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL), 1);
-}
-
-static void a_stop_goes_on_though_the_disk_fails(void **state)
-{
-	const struct err full = { .kind = ERR_UNAVAILABLE, .text = "no space left on device" };
-	struct player *player = *state;
-	struct outcome outcome;
-
-	player_run(player, player_spec(player, "web"), 1);
-	player_skip(player);
-	player->store.all_wait = true;
-	player_stop(player, "web", 1, 5000, &outcome);
-	played_store_commit(&player->store, &full);
-	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL);
-	engine_waiter_cancel(&outcome.waiter);
-}
-
-static void a_disk_that_hangs_holds_up_a_stop_for_five_seconds(void **state)
-{
-	struct player *player = *state;
-	struct outcome outcome;
-
-	player_run(player, player_spec(player, "web"), 1);
-	player_skip(player);
-	player->store.all_wait = true;
-	player_stop(player, "web", 1, 10000, &outcome);
-	player_pass(player, 4999);
-	player_expect_nothing(player);
-	player_pass(player, 1);
-	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_SIGNAL);
-	player_pass(player, 10000);
-	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
-	commit_all(player);
-	player_expect_nothing(player);
-	engine_waiter_cancel(&outcome.waiter);
-}
-
-/* Both become durable in one commit: the gate is not to open for the moment until the kill. */
-static void a_launch_that_is_stopped_before_it_is_durable_never_runs(void **state)
-{
-	struct player *player = *state;
-	struct outcome launched;
-	struct outcome stopped;
-
-	player->store.all_wait = true;
-	player_launch(player, player_spec(player, "web"), 1, 1, &launched);
-	player_answer_all(player);
-	player_stop(player, "web", 1, 5000, &stopped);
-	player_skip(player);
-	commit_all(player);
-	player_expect(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL);
-	player_expect_nothing(player);
-	engine_waiter_cancel(&launched.waiter);
-	engine_waiter_cancel(&stopped.waiter);
-}
-
-/* The bar that it leaves is a promise: the launch that it overtook is to be refused, whatever crashes. */
-static void that_there_is_none_is_told_when_its_bar_is_durable(void **state)
-{
-	struct player *player = *state;
-	struct outcome stopped;
-	struct outcome deleted;
-	struct outcome launched;
-
-	player->store.all_wait = true;
-	player_stop(player, "web", 3, -1, &stopped);
-	player_delete(player, "api", 5, true, &deleted);
-	assert_int_equal(stopped.calls, 0);
-	assert_int_equal(deleted.calls, 0);
-	commit_all(player);
-	assert_int_equal(stopped.calls, 1);
-	assert_int_equal(stopped.err.kind, ERR_NOT_FOUND);
-	assert_int_equal(deleted.err.kind, ERR_NOT_FOUND);
-	player->store.all_wait = false;
-	knows_nothing(player);
-	player_restart(player);
-	player_connect(player);
-	player_launch(player, player_spec(player, "web"), 1, 3, &launched);
-	assert_string_equal(launched.reason, "STALE_GENERATION");
-	player_launch(player, player_spec(player, "api"), 1, 5, &launched);
-	assert_string_equal(launched.reason, "STALE_GENERATION");
-}
-
-static void a_higher_epoch_is_durable_before_its_refusal_is_told(void **state)
-{
-	struct player *player = *state;
-	Berth__V1__SignalRequest request = BERTH__V1__SIGNAL_REQUEST__INIT;
-	Berth__V1__Fence fence = BERTH__V1__FENCE__INIT;
-	Berth__V1__WorkloadSpec *big = player_spec(player, "big");
-	struct outcome outcome;
-
-	player->store.all_wait = true;
-	fence.epoch = 9;
-	fence.generation = 1;
-	request.fence = &fence;
-	request.id = (char *)"web";
-	request.signal = (char *)"HUP";
-	outcome_init(&outcome);
-	engine_signal(player->engine, &request, &outcome.waiter);
-	assert_int_equal(outcome.calls, 0);
-	commit_all(player);
-	assert_int_equal(outcome.err.kind, ERR_NOT_FOUND);
-	player->store.all_wait = false;
-	player_restart(player);
-	player_launch(player, player_spec(player, "web"), 8, 1, &outcome);
-	assert_string_equal(outcome.reason, "STALE_EPOCH");
-
-	/* With all that it has to say. */
-	player->store.all_wait = true;
-	knows_nothing(player);
-	player_connect(player);
-	player_set_memory(player, big->containers[0], UINT64_C(1) << 50);
-	player_launch(player, big, 10, 1, &outcome);
-	assert_int_equal(outcome.calls, 0);
-	commit_all(player);
-	assert_string_equal(outcome.reason, "NO_ROOM");
-	assert_int_equal(outcome.n_quotas, 1);
-	assert_string_equal(outcome.quotas[0].resource, "memory");
-}
-
-static void a_refusal_is_told_though_the_disk_fails(void **state)
-{
-	const struct err full = { .kind = ERR_UNAVAILABLE, .text = "no space left on device" };
-	struct player *player = *state;
-	struct outcome outcome;
-
-	player->store.all_wait = true;
-	player_stop(player, "web", 3, -1, &outcome);
-	played_store_commit(&player->store, &full);
-	assert_int_equal(outcome.err.kind, ERR_NOT_FOUND);
-}
-
 static void a_launch_at_its_gate_goes_on(void **state)
 {
 	struct player *player = *state;
@@ -410,8 +113,8 @@ static void a_launch_at_its_gate_goes_on(void **state)
 
 	player_launch(player, player_spec(player, "web"), 1, 1, &outcome);
 	player_answer_all(player);
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_STARTING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_STARTING);
 	engine_waiter_cancel(&outcome.waiter);
 	player_restart(player);
 	player_connect(player);
@@ -429,7 +132,7 @@ static void a_launch_that_never_arrived_is_asked_for_again(void **state)
 
 	player_launch(player, player_spec(player, "web"), 1, 1, &outcome);
 	engine_waiter_cancel(&outcome.waiter);
-	knows_nothing(player);
+	played_knows_nothing(player);
 	player_restart(player);
 	player_connect(player);
 	assert_int_equal(player_state(player, "web"), STATE(STARTING));
@@ -452,8 +155,8 @@ static void a_launch_that_was_not_durable_is_removed(void **state)
 	player_launch(player, player_spec(player, "web"), 1, 1, &outcome);
 	player_answer_all(player);
 	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_OPEN_GATE), 0);
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_STARTING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_STARTING);
 	engine_waiter_cancel(&outcome.waiter);
 	player_restart(player);
 	player_connect(player);
@@ -469,7 +172,7 @@ static void a_lost_container_is_told_as_unknown_and_restarts_by_its_policy(void 
 	player_set_restart(player, spec, BERTH__V1__RESTART_MODE__RESTART_ALWAYS, 0);
 	player_run(player, spec, 1);
 	player_run(player, player_spec(player, "once"), 1);
-	knows_nothing(player);
+	played_knows_nothing(player);
 	player_restart(player);
 	player_connect(player);
 	assert_int_equal(player_state(player, "web"), STATE(BACKOFF));
@@ -495,8 +198,8 @@ static void an_attempt_that_is_not_on_record_is_not_launched_again(void **state)
 	player_pass(player, 2000);
 	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_LAUNCH), 2);
 	player_answer_all(player);
-	knows_nothing(player);
-	knows(player, "web", "main", 2, PAGE_RUNNING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 2, PAGE_RUNNING);
 	player_restart(player);
 	player->store.all_wait = false;
 	player_connect(player);
@@ -515,8 +218,8 @@ static void a_stop_that_was_under_way_is_seen_through(void **state)
 
 	player_run(player, player_spec(player, "web"), 1);
 	player_stop(player, "web", 1, 5000, &outcome);
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_RUNNING);
 	engine_waiter_cancel(&outcome.waiter);
 	player_pass(player, 3000);
 	player_restart(player);
@@ -554,8 +257,8 @@ static void check_durations(struct player *player, int64_t step_ns, bool restart
 	player_exited(player, "again", "main", CLD_EXITED, 1);
 	player_stop(player, "web", 1, 900, &outcome);
 	engine_waiter_cancel(&outcome.waiter);
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_RUNNING);
 	player_pass(player, 500);
 	step_wall(player, step_ns);
 	if (restart) {
@@ -605,7 +308,7 @@ static void fences_outlive_the_process(void **state)
 	player_exited(player, "web", "main", CLD_KILLED, SIGKILL);
 	player_answer_all(player);
 	assert_int_equal(outcome.calls, 1);
-	knows_nothing(player);
+	played_knows_nothing(player);
 	player_restart(player);
 	player_connect(player);
 	assert_null(engine_find(player->engine, "web"));
@@ -631,8 +334,8 @@ static void events_go_on_where_they_were(void **state)
 	player_run(player, player_spec(player, "web"), 1);
 	newest = player->engine->events.newest;
 	strcpy(instance, player->engine->events.instance);
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_RUNNING);
 	player->wall_ns += 1000000000;
 	player_restart(player);
 	assert_string_equal(player->engine->events.instance, instance);
@@ -659,7 +362,7 @@ static void a_host_that_takes_no_workloads_stays_so(void **state)
 	outcome_init(&outcome);
 	engine_set_schedulable(player->engine, &request, &outcome.waiter);
 	player_restart(player);
-	knows_nothing(player);
+	played_knows_nothing(player);
 	player_connect(player);
 	player_launch(player, player_spec(player, "web"), 1, 1, &outcome);
 	assert_string_equal(outcome.reason, "DRAINING");
@@ -695,7 +398,7 @@ static void a_reboot_ends_each_once_and_starts_what_is_always_to_run(void **stat
 	player_run(player, player_spec(player, "once"), 1);
 	set_boot(player, "always", "an-earlier-boot");
 	set_boot(player, "once", "an-earlier-boot");
-	knows_nothing(player);
+	played_knows_nothing(player);
 	player_restart(player);
 	assert_int_equal(player_state(player, "once"), STATE(LOST));
 	assert_int_equal(player_reason(player, "once"), REASON(HOST_REBOOTED));
@@ -706,7 +409,7 @@ static void a_reboot_ends_each_once_and_starts_what_is_always_to_run(void **stat
 	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_LAUNCH), 3);
 	assert_int_equal(played_store_exits(&player->store, "once"), 1);
 
-	knows(player, "always", "main", 2, PAGE_STARTING);
+	played_knows(player, "always", "main", 2, PAGE_STARTING);
 	player_restart(player);
 	player_connect(player);
 	assert_int_equal(player_state(player, "once"), STATE(LOST));
@@ -741,7 +444,7 @@ static void a_store_that_fails_refuses_launches_and_lets_the_rest_go_on(void **s
 	player->store.all_wait = false;
 	player->store.store.failure[0] = '\0';
 	player->store.store.recovered(player->store.store.userdata);
-	knows_nothing(player);
+	played_knows_nothing(player);
 	player_restart(player);
 	player_connect(player);
 	assert_null(engine_find(player->engine, "web"));
@@ -755,8 +458,8 @@ static void what_a_lost_store_does_not_know_runs_on_until_it_is_named(void **sta
 	struct outcome outcome;
 
 	player_run(player, player_spec(player, "web"), 1);
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_RUNNING);
 	played_store_done(&player->store);
 	player->store.store.fresh = true;
 	player_restart(player);
@@ -775,8 +478,8 @@ static void a_successor_takes_over_in_the_next_process(void **state)
 	player_run(player, player_spec(player, "web"), 1);
 	player_launch(player, player_spec(player, "web"), 1, 2, &outcome);
 	engine_waiter_cancel(&outcome.waiter);
-	knows_nothing(player);
-	knows_exit(player, "web", "main", 1, CLD_EXITED, 0);
+	played_knows_nothing(player);
+	played_knows_exit(player, "web", "main", 1, CLD_EXITED, 0);
 	player_restart(player);
 	player_connect(player);
 	player_answer_all(player);
@@ -804,8 +507,8 @@ static void a_workload_whose_life_is_lost_runs_on(void **state)
 
 	player_run(player, player_spec(player, "web"), 3);
 	forget_life(&player->store, "web");
-	knows_nothing(player);
-	knows(player, "web", "main", 1, PAGE_RUNNING);
+	played_knows_nothing(player);
+	played_knows(player, "web", "main", 1, PAGE_RUNNING);
 	player_restart(player);
 	player_connect(player);
 	assert_int_equal(player_state(player, "web"), STATE(STARTING));
@@ -822,8 +525,8 @@ static void a_lost_life_that_ended_meanwhile_is_on_record(void **state)
 
 	player_run(player, player_spec(player, "web"), 3);
 	forget_life(&player->store, "web");
-	knows_nothing(player);
-	knows_exit(player, "web", "main", 1, CLD_EXITED, 7);
+	played_knows_nothing(player);
+	played_knows_exit(player, "web", "main", 1, CLD_EXITED, 7);
 	player_restart(player);
 	player_connect(player);
 	assert_int_equal(player_state(player, "web"), STATE(EXITED));
@@ -838,17 +541,6 @@ int main(void)
 		T(what_runs_is_taken_back_and_nothing_is_launched),
 		T(an_end_meanwhile_is_recorded_once),
 		T(the_sandbox_forgets_an_end_only_when_it_is_durable),
-		T(a_stop_is_answered_when_the_end_is_durable),
-		T(a_stop_sends_nothing_before_it_is_durable),
-		T(a_shorter_grace_kills_when_it_is_durable),
-		T(a_stop_that_a_crash_forgets_was_never_seen),
-		T(a_durable_stop_is_sent_by_the_next_process),
-		T(a_stop_goes_on_though_the_disk_fails),
-		T(a_disk_that_hangs_holds_up_a_stop_for_five_seconds),
-		T(a_launch_that_is_stopped_before_it_is_durable_never_runs),
-		T(that_there_is_none_is_told_when_its_bar_is_durable),
-		T(a_higher_epoch_is_durable_before_its_refusal_is_told),
-		T(a_refusal_is_told_though_the_disk_fails),
 		T(a_launch_at_its_gate_goes_on),
 		T(a_launch_that_never_arrived_is_asked_for_again),
 		T(a_launch_that_was_not_durable_is_removed),
