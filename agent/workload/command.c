@@ -97,16 +97,21 @@ bool command_finds(struct command *command, const char *id, struct workload **re
 	return true;
 }
 
+int engine_reach_sandbox(const struct engine *engine, struct engine_fault *fault, struct err *err)
+{
+	if (engine->ready)
+		return 0;
+	fault->reason = FAULT_SANDBOX_AWAY;
+	return err_set(
+		err, ERR_UNAVAILABLE, ENOTCONN,
+		"berth-sandboxd is not connected; running workloads run on (see systemctl status berth-sandboxd)");
+}
+
 bool command_reaches(struct command *command)
 {
-	int r;
+	int r = engine_reach_sandbox(command->engine, &command->fault, &command->err);
 
-	if (command->engine->ready)
-		return true;
-	command->fault.reason = FAULT_SANDBOX_AWAY;
-	r = err_set(
-		&command->err, ERR_UNAVAILABLE, ENOTCONN,
-		"berth-sandboxd is not connected; running workloads run on (see systemctl status berth-sandboxd)");
-	command_refuse(command, r);
-	return false;
+	if (r < 0)
+		command_refuse(command, r);
+	return r >= 0;
 }

@@ -1,5 +1,7 @@
-/* Stop, Delete, Signal, Pause and Resume. */
+/* Stop, Delete and Signal. */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "agent/workload/model.h"
 #include "agent/workload/validate.h"
@@ -115,48 +117,81 @@ void engine_delete(struct engine *engine, const Berth__V1__DeleteRequest *reques
 	command_end(&command);
 }
 
-static int not_running(struct command *command, const struct workload *workload)
-{
-	command->fault.reason = FAULT_NOT_RUNNING;
-	return err_set(&command->err, ERR_PRECONDITION, ESRCH, "workload %s does not run: %s",
-		       workload->id, workload->sentence);
-}
-
 /* ---- Signal --------------------------------------------------------------------------------------- */
+
+/*
+ * A signal changes nothing that is kept, and is not the same when it is sent twice: it has no intent that a
+ * later process could see through, and one that is not answered may have been sent or not. What it may leave
+ * is a higher epoch, and that is durable before anybody can see the signal.
+ */
 
 static void finish_signal(struct engine *engine, struct operation *op, struct workload *workload)
 {
 }
 
-/* To @container, or (NULL) to every main container and sidecar that runs. Returns how many. */
-static size_t send_signals(struct engine *engine, struct workload *workload, struct container *only,
-			   int signal, bool all, struct operation *op)
+static bool is_meant(const struct container *container, const char *only)
 {
-	size_t sent = 0;
+	if (container->phase != CONTAINER_RUNNING)
+		return false;
+	return *only ? strcmp(container->spec->name, only) == 0
+		     : container->spec->role != ROLE(INIT);
+}
 
+/* Whether any that is meant runs: @only, or ("") the main containers and sidecars. */
+static bool may_signal(const struct workload *workload, const char *only)
+{
+	for (size_t i = 0; i < workload->n_containers; i++)
+		if (is_meant(&workload->containers[i], only))
+			return true;
+	return false;
+}
+
+static int not_running(const struct workload *workload, struct engine_fault *fault, struct err *err)
+{
+	fault->reason = FAULT_NOT_RUNNING;
+	return err_set(err, ERR_PRECONDITION, ESRCH, "workload %s does not run: %s", workload->id,
+		       workload->sentence);
+}
+
+static void send_signals(struct operation *op, struct workload *workload)
+{
 	for (size_t i = 0; i < workload->n_containers; i++) {
 		struct container *container = &workload->containers[i];
 		struct sandboxlink_call call;
 		struct err err = { 0 };
 
-		if (only ? container != only : container->spec->role == ROLE(INIT))
+		if (!is_meant(container, op->container))
 			continue;
-		if (container->phase != CONTAINER_RUNNING)
-			continue;
-		sent++;
-		if (!op)
-			continue; /* only counted */
-		operation_call(op, engine, &call);
-		if (request_signal(container, signal, all, &call, &err) < 0)
+		operation_call(op, op->engine, &call);
+		if (request_signal(container, op->signal, op->all_processes, &call, &err) < 0)
 			operation_unsent(op, &err);
 	}
-	return sent;
+	operation_sent(op->engine, op);
+}
+
+/* Though the disk fails: a signal may be what a host needs that has such a disk. */
+static void on_kept(struct promise *promise, const struct err *none)
+{
+	struct operation *op =
+		(struct operation *)((char *)promise - offsetof(struct operation, promise));
+	struct workload *workload = engine_find_slot(op->engine, op->slot, op->instance);
+	cleanup_fault struct engine_fault fault;
+	struct err err = { 0 };
+
+	engine_fault_init(&fault);
+	if (workload && may_signal(workload, op->container)) {
+		send_signals(op, workload);
+		return;
+	}
+	if (workload)
+		(void)not_running(workload, &fault, &err);
+	else
+		(void)err_set(&err, ERR_NOT_FOUND, ENOENT, "the workload ended before it was done");
+	operation_fail(op->engine, op, &err, &fault);
 }
 
 static void signal_it(struct command *command, const Berth__V1__SignalRequest *request)
 {
-	struct engine *engine = command->engine;
-	struct container *container = NULL;
 	struct workload *workload;
 	struct operation *op;
 	struct err why = { 0 };
@@ -170,28 +205,27 @@ static void signal_it(struct command *command, const Berth__V1__SignalRequest *r
 		engine_fault_add_field(&command->fault, "signal", why.text);
 	if (!command_passes(command) || !command_finds(command, request->id, &workload))
 		return;
-	if (*request->container) {
-		container = workload_container(workload, request->container);
-		if (!container) {
-			command_refuse(command, err_set(&command->err, ERR_NOT_FOUND, ENOENT,
-							"workload %s has no container %s",
-							workload->id, request->container));
-			return;
-		}
+	if (*request->container && !workload_container(workload, request->container)) {
+		command_refuse(command, err_set(&command->err, ERR_NOT_FOUND, ENOENT,
+						"workload %s has no container %s", workload->id,
+						request->container));
+		return;
 	}
-	if (send_signals(engine, workload, container, signal, false, NULL) == 0) {
-		command_refuse(command, not_running(command, workload));
+	if (!may_signal(workload, request->container)) {
+		command_refuse(command, not_running(workload, &command->fault, &command->err));
 		return;
 	}
 	if (!command_reaches(command))
 		return;
-	op = operation_new(engine, workload, command->waiter, finish_signal);
+	op = operation_new(command->engine, workload, command->waiter, finish_signal);
 	if (!op) {
 		command_refuse(command, err_oom(&command->err));
 		return;
 	}
-	(void)send_signals(engine, workload, container, signal, request->all_processes, op);
-	operation_sent(engine, op);
+	op->signal = signal;
+	op->all_processes = request->all_processes;
+	(void)snprintf(op->container, sizeof(op->container), "%s", request->container);
+	promise_make(command->engine, &op->promise, on_kept);
 }
 
 void engine_signal(struct engine *engine, const Berth__V1__SignalRequest *request,
@@ -201,80 +235,5 @@ void engine_signal(struct engine *engine, const Berth__V1__SignalRequest *reques
 
 	command_begin(&command, engine, waiter, request->fence);
 	signal_it(&command, request);
-	command_end(&command);
-}
-
-/* ---- Pause and Resume ----------------------------------------------------------------------------- */
-
-static void finish_pause(struct engine *engine, struct operation *op, struct workload *workload)
-{
-	if (!workload || op->err.kind != ERR_NONE)
-		return;
-	if (workload->ending) {
-		/* It was asked to end meanwhile, and frozen it could not. */
-		if (op->pause)
-			(void)request_freeze(workload, false, NULL, NULL);
-		return;
-	}
-	workload->paused = op->pause;
-	workload_event(workload, NULL,
-		       op->pause ? REASON(PAUSED_BY_REQUEST) : REASON(RESUMED_BY_REQUEST), NULL,
-		       op->pause               ? "all its processes are frozen"
-		       : workload->hold.frozen ? "they stay frozen: this host is short of memory"
-					       : "its processes go on");
-}
-
-static void pause_or_resume(struct command *command, const char *id, bool pause)
-{
-	struct engine *engine = command->engine;
-	struct sandboxlink_call call;
-	struct workload *workload;
-	struct operation *op;
-	struct err err = { 0 };
-
-	validate_fence(command->fence, true, &command->fault);
-	validate_id(id, "id", &command->fault);
-	if (!command_passes(command) || !command_finds(command, id, &workload))
-		return;
-	if (workload->state != STATE(RUNNING)) {
-		command_refuse(command, not_running(command, workload));
-		return;
-	}
-	if (workload->paused == pause) {
-		engine_wait(workload, command->waiter, UNTIL_DURABLE, true);
-		return;
-	}
-	if (!command_reaches(command))
-		return;
-	op = operation_new(engine, workload, command->waiter, finish_pause);
-	if (!op) {
-		command_refuse(command, err_oom(&command->err));
-		return;
-	}
-	op->pause = pause;
-	operation_call(op, engine, &call);
-	/* It goes on by request, but not while its host holds it. */
-	if (request_freeze(workload, pause || workload->hold.frozen, &call, &err) < 0)
-		operation_unsent(op, &err);
-	operation_sent(engine, op);
-}
-
-void engine_pause(struct engine *engine, const Berth__V1__PauseRequest *request,
-		  struct engine_waiter *waiter)
-{
-	struct command command;
-
-	command_begin(&command, engine, waiter, request->fence);
-	pause_or_resume(&command, request->id, true);
-	command_end(&command);
-}
-
-void engine_resume(struct engine *engine, const Berth__V1__ResumeRequest *request,
-		   struct engine_waiter *waiter)
-{
-	struct command command;
-
-	command_begin(&command, engine, waiter, request->fence);
-	pause_or_resume(&command, request->id, false);
 	command_end(&command);
 }

@@ -492,6 +492,7 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 	records_init(&engine->records, store);
 	TAILQ_INIT(&engine->gone);
 	TAILQ_INIT(&engine->promises);
+	TAILQ_INIT(&engine->operations);
 	TAILQ_INIT(&engine->touched);
 	TAILQ_INIT(&engine->timers.timers);
 	engine_reconfigure(engine, config);
@@ -521,8 +522,8 @@ void engine_free(struct engine *engine)
 		TAILQ_REMOVE(&engine->gone, workload, gone_link);
 		workload_free(workload);
 	}
-	while (!LIST_EMPTY(&engine->operations))
-		operation_free(LIST_FIRST(&engine->operations));
+	while (!TAILQ_EMPTY(&engine->operations))
+		operation_free(TAILQ_FIRST(&engine->operations));
 	inventory_forget_strays(engine);
 	release_forget(engine);
 	leases_forget(engine);

@@ -122,7 +122,9 @@ void engine_reconfigure(struct engine *engine, const struct engine_config *confi
  * BACKOFF) and reason START_FAILED. */
 void engine_launch(struct engine *engine, const Berth__V1__LaunchRequest *request,
 		   struct engine_waiter *waiter);
-/* Answered when the kernel has the new limits. */
+/* Answered when the kernel has the new limits, and that is durable. UpdateResources, Pause and Resume of one
+ * workload are made one after the other; STORE_FAILED where what is asked cannot be kept: then nothing is changed.
+ * SANDBOX_AWAY after it was kept: it is made once berth-sandboxd is back. */
 void engine_update_resources(struct engine *engine,
 			     const Berth__V1__UpdateResourcesRequest *request,
 			     struct engine_waiter *waiter);

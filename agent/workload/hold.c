@@ -264,17 +264,19 @@ void hold_again(struct workload *workload)
 
 void hold_adopt(struct workload *workload, const Berth__Sandbox__V1__KnownWorkload *known)
 {
+	const Berth__Agent__V1__Change *change = change_intended(workload);
 	struct hold *hold = &workload->hold;
 	uint64_t configured = configured_high(workload) & PAGE_MASK;
+	bool asked = change && !change->resources; /* the freezer is seen to by that */
 
 	hold->busy = false;
-	if (workload->paused && !known->frozen)
+	if (workload->paused && !known->frozen && !asked)
 		(void)request_freeze(workload, true, NULL, NULL);
 	if (known->frozen && workload->ending)
 		(void)request_freeze(workload, false, NULL, NULL);
 	if (known->frozen && !hold->frozen)
 		hold->frozen_boot_ns = timer_boot_ns(&workload->engine->timers);
-	hold->frozen = known->frozen && !workload->paused && !workload->ending;
+	hold->frozen = known->frozen && !workload->paused && !workload->ending && !asked;
 	hold->high_bytes = known->memory_high_bytes != configured ? known->memory_high_bytes : 0;
 	if (!hold->frozen && !hold->high_bytes)
 		hold->sentence[0] = '\0';

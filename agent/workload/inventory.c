@@ -385,6 +385,7 @@ static void finish(struct engine *engine)
 		orphan_logs_remove(engine);
 	stop_being_forgetful(engine);
 	go_on(engine);
+	changes_go_on(engine);
 	FAILPOINT("berthd.recovery.going-on");
 	drain_resume(engine);
 	engine_start_waiting(engine);

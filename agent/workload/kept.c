@@ -110,6 +110,7 @@ static int fill_life(const struct workload *workload, struct arena *arena,
 		life->spec = workload->spec->message;
 	if (workload->launched)
 		life->launched = workload->launched->message;
+	life->change = (Berth__Agent__V1__Change *)change_intended(workload);
 	if (workload->grace_override_ms >= 0) {
 		life->_grace_override_ms_case =
 			BERTH__AGENT__V1__LIFE___GRACE_OVERRIDE_MS_GRACE_OVERRIDE_MS;
@@ -519,6 +520,8 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 		unkept_refuse(workload);
 	if (rebooted)
 		end_by_reboot(workload, life->boot_id);
+	if (life->change && !rebooted)
+		change_load(workload, life->change);
 	load_timers(workload, life);
 	uncharge_ended(workload);
 	workload_touch(workload);

@@ -202,9 +202,19 @@ struct workload {
 	TAILQ_ENTRY(workload) gone_link;
 };
 
+/* How far a change of what runs has come: change.c. */
+enum change_step {
+	CHANGE_WAITS,    /* until those before it are over */
+	CHANGE_BEGUN,    /* it is refused, or was so already */
+	CHANGE_INTENDED, /* Life.change has it */
+	CHANGE_KEPT,     /* and is durable */
+	CHANGE_SENT,
+};
+
 /* A request of several packets, or one whose reply somebody waits for. */
 struct operation {
-	LIST_ENTRY(operation) link;
+	TAILQ_ENTRY(operation) link;
+	struct engine *engine;
 	uint64_t serial;
 	struct waiter_list waiters; /* at most one */
 	uint32_t slot;
@@ -213,13 +223,36 @@ struct operation {
 	struct err err;             /* the first failure */
 	struct engine_fault *fault; /* that it is refused with; NULL: none */
 	void (*finish)(struct engine *engine, struct operation *op, struct workload *workload);
+	struct promise promise; /* that is waited for before the first packet */
+	bool already_applied;
+	/* change.c */
+	Berth__Agent__V1__Change *change; /* NULL: it is none */
+	enum change_step step;
+	bool put; /* something of it is to be durable, though it be refused */
 	/* for UpdateResources: what becomes true when the kernel has it */
 	struct spec *spec;
 	struct charge charge;
 	struct charge charge_before;
-	uint64_t generation;
-	bool pause;
+	/* for Signal */
+	char container[64]; /* "": all */
+	int signal;
+	bool all_processes;
 };
+
+/* What there is to do for one kind of changes. */
+struct change_kind {
+	/* Its turn has come. 0; 1: it is so already; or a negative errno with @err and @fault, and nothing to
+	 * be undone. */
+	int (*begin)(struct operation *op, struct workload *workload, struct engine_fault *fault,
+		     struct err *err);
+	/* Ask berth-sandboxd, if it has to be asked. Again, too, and without `begin` after a start. */
+	int (*send)(struct operation *op, struct workload *workload, struct err *err);
+	/* It is done; or it is not, though it had begun. */
+	void (*finish)(struct operation *op, struct workload *workload);
+	void (*undo)(struct operation *op, struct workload *workload);
+};
+extern const struct change_kind change_of_resources; /* update.c */
+extern const struct change_kind change_of_freezer;   /* pause.c */
 
 /* What berth-sandboxd has and the engine does not know: on its way out. */
 struct stray {
@@ -280,8 +313,8 @@ struct engine {
 	char unschedulable[SENTENCE_MAX];
 	struct drain drain;
 
-	struct waiter_list node_waiters; /* for what is true of the whole host to be durable */
-	LIST_HEAD(, operation) operations;
+	struct waiter_list node_waiters;    /* for what is true of the whole host to be durable */
+	TAILQ_HEAD(, operation) operations; /* the oldest first */
 	LIST_HEAD(, engine_session) sessions;
 	LIST_HEAD(, stray) strays;
 	LIST_HEAD(, release) releases;
@@ -387,6 +420,7 @@ bool command_passes(struct command *command);
 bool command_finds(struct command *command, const char *id, struct workload **ret_workload);
 /* berth-sandboxd is there. */
 bool command_reaches(struct command *command);
+int engine_reach_sandbox(const struct engine *engine, struct engine_fault *fault, struct err *err);
 void command_refuse(struct command *command, int r);
 
 /* launch.c */
@@ -569,8 +603,25 @@ int request_remove_workload(struct engine *engine, const char *id, uint64_t inst
 int request_inventory(struct engine *engine, const char *after, const struct sandboxlink_call *call,
 		      struct err *err);
 
+/* change.c */
+/* Make @change, once those before it are made. */
+void change_ask(struct command *command, struct workload *workload,
+		const Berth__Agent__V1__Change *change);
+/* What is to be done by the next process, should this one die; NULL: nothing. */
+const Berth__Agent__V1__Change *change_intended(const struct workload *workload);
+/* ERR_NOT_FOUND, or ERR_PRECONDITION and ENDED, where there is nothing to change any more. */
+int change_check_over(const struct workload *workload, struct engine_fault *fault, struct err *err);
+/* The change before it is over. */
+void change_next(struct engine *engine, uint32_t slot, uint64_t instance);
+/* The reply to the packet of @op is lost: whether that is seen to here. */
+bool change_lost(struct engine *engine, struct operation *op);
+/* An earlier process left it. */
+void change_load(struct workload *workload, const Berth__Agent__V1__Change *change);
+/* berth-sandboxd is there: those that it was not asked for. */
+void changes_go_on(struct engine *engine);
+
 /* operation.c */
-/* @workload may be NULL: then it can only be refused. */
+/* @workload may be NULL: then it can only be refused. @waiter may be NULL. */
 struct operation *operation_new(struct engine *engine, struct workload *workload,
 				struct engine_waiter *waiter,
 				void (*finish)(struct engine *, struct operation *,
@@ -578,6 +629,9 @@ struct operation *operation_new(struct engine *engine, struct workload *workload
 void operation_call(struct operation *op, struct engine *engine, struct sandboxlink_call *ret_call);
 /* The packet of the last operation_call() was not sent: @err says why. */
 void operation_unsent(struct operation *op, const struct err *err);
+/* Nothing was sent, and nothing will be. */
+void operation_fail(struct engine *engine, struct operation *op, const struct err *err,
+		    const struct engine_fault *fault);
 /* Refuse the waiter with @err and @fault once all that was put so far is durable, or cannot be. */
 void operation_refuse_when_durable(struct engine *engine, struct operation *op,
 				   const struct err *err, const struct engine_fault *fault);

@@ -20,26 +20,35 @@ struct operation *operation_new(struct engine *engine, struct workload *workload
 	op->instance = workload ? workload->instance : 0;
 	op->finish = finish;
 	op->replies_missing = 1; /* operation_sent() */
+	op->engine = engine;
 	LIST_INIT(&op->waiters);
-	LIST_INSERT_HEAD(&op->waiters, waiter, link);
-	waiter->linked = true;
-	LIST_INSERT_HEAD(&engine->operations, op, link);
+	if (waiter) {
+		LIST_INSERT_HEAD(&op->waiters, waiter, link);
+		waiter->linked = true;
+	}
+	TAILQ_INSERT_TAIL(&engine->operations, op, link);
 	return op;
 }
 
 void operation_free(struct operation *op)
 {
-	LIST_REMOVE(op, link);
+	TAILQ_REMOVE(&op->engine->operations, op, link);
+	promise_drop(&op->promise);
 	if (op->fault)
 		engine_fault_done(op->fault);
 	free(op->fault);
 	spec_free(op->spec);
+	if (op->change)
+		berth__agent__v1__change__free_unpacked(op->change, NULL);
 	free(op);
 }
 
 static void settle(struct engine *engine, struct operation *op, const struct err *err)
 {
 	struct workload *workload = engine_find_slot(engine, op->slot, op->instance);
+	uint64_t instance = op->instance;
+	bool is_change = op->change;
+	uint32_t slot = op->slot;
 	struct engine_waiter *waiter;
 
 	if (err->kind != ERR_NONE && op->err.kind == ERR_NONE)
@@ -54,20 +63,22 @@ static void settle(struct engine *engine, struct operation *op, const struct err
 	if (waiter && op->err.kind == ERR_NONE) {
 		/* It is done; it is answered when it would outlive us. */
 		LIST_REMOVE(waiter, link);
-		engine_wait(workload, waiter, UNTIL_DURABLE, false);
+		engine_wait(workload, waiter, UNTIL_DURABLE, op->already_applied);
 	} else if (waiter)
 		engine_refuse(waiter, op->err.errnum > 0 ? -op->err.errnum : -EIO, &op->err,
 			      op->fault);
 	operation_free(op);
+	if (is_change)
+		change_next(engine, slot, instance);
 }
 
 static struct operation *find(const struct engine *engine, uint64_t serial)
 {
 	struct operation *op;
 
-	LIST_FOREACH (op, &engine->operations, link)
-		if (op->serial == serial)
-			return op;
+	TAILQ_FOREACH(op, &engine->operations, link)
+	if (op->serial == serial)
+		return op;
 	return NULL;
 }
 
@@ -84,6 +95,25 @@ static void on_refusal_durable(void *userdata, uint64_t ticket, const struct err
 	engine_leave(engine);
 }
 
+static void take_failure(struct operation *op, const struct err *err,
+			 const struct engine_fault *fault)
+{
+	op->err = *err;
+	op->fault = malloc(sizeof(*op->fault)); /* without memory the sentence has to do */
+	if (op->fault) {
+		engine_fault_init(op->fault);
+		engine_fault_copy(op->fault, fault);
+	}
+}
+
+void operation_fail(struct engine *engine, struct operation *op, const struct err *err,
+		    const struct engine_fault *fault)
+{
+	take_failure(op, err, fault);
+	op->replies_missing = 1;
+	operation_sent(engine, op);
+}
+
 void operation_refuse_when_durable(struct engine *engine, struct operation *op,
 				   const struct err *err, const struct engine_fault *fault)
 {
@@ -91,12 +121,7 @@ void operation_refuse_when_durable(struct engine *engine, struct operation *op,
 					 .userdata = engine,
 					 .ticket = op->serial };
 
-	op->err = *err;
-	op->fault = malloc(sizeof(*op->fault)); /* without memory the sentence has to do */
-	if (op->fault) {
-		engine_fault_init(op->fault);
-		engine_fault_copy(op->fault, fault);
-	}
+	take_failure(op, err, fault);
 	engine->store->ops->put_barrier(engine->store, &done);
 }
 
@@ -109,7 +134,8 @@ static void on_reply(void *userdata, const struct sandboxlink_call *call,
 	if (!op)
 		return;
 	engine_enter(engine);
-	settle(engine, op, reply->err);
+	if ((reply->message && reply->err->kind != ERR_UNAVAILABLE) || !change_lost(engine, op))
+		settle(engine, op, reply->err);
 	engine_leave(engine);
 }
 

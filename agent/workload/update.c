@@ -1,6 +1,6 @@
 /*
- * UpdateResources: the spec with the change is validated and admitted as a whole; the kernel is asked
- * for what is new; when it has it the changed spec becomes the workload's. While the question is open
+ * UpdateResources, as a change (change.c): the spec with it is validated and admitted as a whole; the kernel is
+ * asked for what is new; when it has it the changed spec becomes the workload's. While the question is open
  * the larger of both is charged.
  */
 #include <errno.h>
@@ -53,9 +53,9 @@ static int merge(struct arena *arena, Berth__V1__Resources **at, const Berth__V1
 	return 0;
 }
 
-/* A copy of the spec with the change in it; *ret_index is the container's, or SIZE_MAX. */
+/* A copy of the spec with the change in it. */
 static struct spec *changed_spec(const struct workload *workload,
-				 const Berth__V1__UpdateResourcesRequest *request,
+				 const Berth__Agent__V1__Change *change,
 				 const struct container *container, struct err *err)
 {
 	struct spec *draft = spec_new(workload->spec->message, err);
@@ -66,12 +66,12 @@ static struct spec *changed_spec(const struct workload *workload,
 		return NULL;
 	at = container ? &draft->message->containers[container->index]->resources
 		       : &draft->message->resources;
-	if (merge(&draft->arena, at, request->resources) < 0) {
+	if (merge(&draft->arena, at, change->resources) < 0) {
 		spec_free(draft);
 		(void)err_oom(err);
 		return NULL;
 	}
-	/* The draft points into the request: the copy of it does not. */
+	/* The draft points into the change: the copy of it does not. */
 	whole = spec_new(draft->message, err);
 	spec_free(draft);
 	return whole;
@@ -106,18 +106,15 @@ static void set_charge(struct workload *workload, const struct charge *charge)
 	charge_add(&engine->charged, charge);
 }
 
-static void finish_update(struct engine *engine, struct operation *op, struct workload *workload)
+static void finish(struct operation *op, struct workload *workload)
 {
+	struct engine *engine = workload->engine;
+
 	FAILPOINT("berthd.update.done");
-	if (!workload || workload_is_ended(workload))
+	if (workload_is_ended(workload))
 		return; /* what it was charged went with it */
-	if (op->err.kind != ERR_NONE) {
-		set_charge(workload, &op->charge_before);
-		return;
-	}
-	adopt(workload, op->spec, op->generation);
+	adopt(workload, op->spec, op->change->generation);
 	op->spec = NULL;
-	workload_touch(workload);
 	set_charge(workload, &op->charge);
 	hold_again(workload);
 	workload_event(workload, NULL, REASON(RESOURCES_UPDATED), NULL, "resources changed");
@@ -127,122 +124,126 @@ static void finish_update(struct engine *engine, struct operation *op, struct wo
 	engine_start_waiting(engine);
 }
 
+static void undo(struct operation *op, struct workload *workload)
+{
+	if (op->spec && !workload_is_ended(workload))
+		set_charge(workload, &op->charge_before);
+}
+
 static bool is_there(const struct workload *workload, const struct container *container)
 {
 	return container ? container->phase == CONTAINER_RUNNING : workload->created;
 }
 
-static int admit(struct workload *workload, struct charge *asked, struct engine_fault *fault,
+static struct container *target(const struct operation *op, const struct workload *workload)
+{
+	return *op->change->container ? workload_container(workload, op->change->container) : NULL;
+}
+
+static void charge_both(struct operation *op, struct workload *workload)
+{
+	struct charge both = charge_max(&op->charge, &workload->charge);
+
+	op->charge_before = workload->charge;
+	set_charge(workload, &both);
+}
+
+static int admit(struct operation *op, struct workload *workload, struct engine_fault *fault,
 		 struct err *err)
 {
 	struct engine *engine = workload->engine;
 	struct charge all = engine_allocatable(engine);
 	struct charge others = engine->charged;
-	struct charge both;
-	int r;
 
 	charge_subtract(&others, &workload->charge);
-	r = charge_fits(asked, &others, &all, fault, err);
-	if (r < 0)
-		return r;
-	both = charge_max(asked, &workload->charge);
-	set_charge(workload, &both);
-	return 0;
-}
-
-static void send_update(struct command *command, struct workload *workload,
-			struct container *container, const Berth__V1__Resources *change,
-			struct operation *op)
-{
-	struct engine *engine = command->engine;
-	struct sandboxlink_call call;
-	struct err err = { 0 };
-
-	if (is_there(workload, container)) {
-		operation_call(op, engine, &call);
-		if (request_update_limits(workload, container ? container->spec->name : "",
-					  container ? container->attempt : 0, change, &call,
-					  &err) < 0)
-			operation_unsent(op, &err);
-	}
-	operation_sent(engine, op);
+	return charge_fits(&op->charge, &others, &all, fault, err);
 }
 
 /* Everything that can be said against it without asking the kernel. */
-static int check(struct command *command, struct workload *workload, struct container *container,
-		 struct spec *spec, struct charge *charge)
+static int check(struct operation *op, struct workload *workload, struct engine_fault *fault,
+		 struct err *err)
 {
+	const struct container *container = target(op, workload);
 	const Berth__V1__Resources *whole =
-		container ? spec->message->containers[container->index]->resources
-			  : spec->message->resources;
-	const struct check fields = { .fault = &command->fault, .prefix = "resources" };
+		container ? op->spec->message->containers[container->index]->resources
+			  : op->spec->message->resources;
+	const struct check fields = { .fault = fault, .prefix = "resources" };
 	int r;
 
 	FAILPOINT("berthd.update.check");
 	validate_resources(whole, &fields);
-	r = engine_fault_check_fields(&command->fault, &command->err);
+	r = engine_fault_check_fields(fault, err);
 	if (r >= 0)
-		r = supported_resources(whole, "the workload", &fields, &command->engine->host,
-					&command->err);
-	if (r < 0)
-		return r;
-	*charge = charge_of(spec->message, host_default_memory(&command->engine->host));
-	return admit(workload, charge, &command->fault, &command->err);
+		r = supported_resources(whole, "the workload", &fields, &workload->engine->host,
+					err);
+	return r < 0 ? r : admit(op, workload, fault, err);
 }
 
-static void update(struct command *command, const Berth__V1__UpdateResourcesRequest *request,
-		   struct workload *workload, struct container *container)
+static int prepare(struct operation *op, struct workload *workload, struct err *err)
 {
-	struct charge before = workload->charge;
-	struct charge charge = { 0 };
-	struct spec *spec = changed_spec(workload, request, container, &command->err);
-	struct operation *op;
-	int r = spec ? check(command, workload, container, spec, &charge) : -ENOMEM;
-
-	op = r >= 0 ? operation_new(command->engine, workload, command->waiter, finish_update)
-		    : NULL;
-	if (r >= 0 && !op) {
-		set_charge(workload, &before);
-		r = err_oom(&command->err);
-	}
-	if (r < 0) {
-		spec_free(spec);
-		command_refuse(command, r);
-		return;
-	}
-	op->spec = spec;
-	op->charge = charge;
-	op->charge_before = before;
-	op->generation = request->fence->generation;
-	send_update(command, workload, container, request->resources, op);
+	op->spec = changed_spec(workload, op->change, target(op, workload), err);
+	if (!op->spec)
+		return -ENOMEM;
+	op->charge = charge_of(op->spec->message, host_default_memory(&workload->engine->host));
+	return 0;
 }
 
-static bool find_target(struct command *command, const Berth__V1__UpdateResourcesRequest *request,
-			struct workload **ret_workload, struct container **ret_container)
+static int begin(struct operation *op, struct workload *workload, struct engine_fault *fault,
+		 struct err *err)
 {
+	int r = change_check_over(workload, fault, err);
+
+	if (r >= 0)
+		r = engine_reach_sandbox(workload->engine, fault, err);
+	if (r >= 0)
+		r = prepare(op, workload, err);
+	if (r >= 0)
+		r = check(op, workload, fault, err);
+	if (r >= 0)
+		charge_both(op, workload);
+	return r;
+}
+
+static int send_update(struct operation *op, struct workload *workload, struct err *err)
+{
+	struct container *container = target(op, workload);
+	struct sandboxlink_call call;
+
+	if (!op->spec) {
+		/* An earlier process had admitted it. */
+		if (prepare(op, workload, err) < 0)
+			return -ENOMEM;
+		charge_both(op, workload);
+	}
+	if (!is_there(workload, container))
+		return 0;
+	operation_call(op, workload->engine, &call);
+	return request_update_limits(workload, container ? container->spec->name : "",
+				     container ? container->attempt : 0, op->change->resources,
+				     &call, err);
+}
+
+const struct change_kind change_of_resources = {
+	.begin = begin, .send = send_update, .finish = finish, .undo = undo
+};
+
+static void update(struct command *command, const Berth__V1__UpdateResourcesRequest *request)
+{
+	Berth__Agent__V1__Change change = BERTH__AGENT__V1__CHANGE__INIT;
 	struct workload *workload;
 
 	if (!command_passes(command) || !command_finds(command, request->id, &workload))
-		return false;
-	*ret_container = NULL;
-	if (*request->container) {
-		*ret_container = workload_container(workload, request->container);
-		if (!*ret_container) {
-			command_refuse(command, err_set(&command->err, ERR_NOT_FOUND, ENOENT,
-							"workload %s has no container %s",
-							workload->id, request->container));
-			return false;
-		}
+		return;
+	if (*request->container && !workload_container(workload, request->container)) {
+		command_refuse(command, err_set(&command->err, ERR_NOT_FOUND, ENOENT,
+						"workload %s has no container %s", workload->id,
+						request->container));
+		return;
 	}
-	if (workload_is_ended(workload) || workload->ending || workload->successor) {
-		command->fault.reason = FAULT_ENDED;
-		command_refuse(command, err_set(&command->err, ERR_PRECONDITION, ESRCH,
-						"workload %s has ended or is ending: %s",
-						workload->id, workload->sentence));
-		return false;
-	}
-	*ret_workload = workload;
-	return true;
+	change.generation = request->fence->generation;
+	change.container = request->container;
+	change.resources = request->resources;
+	change_ask(command, workload, &change);
 }
 
 void engine_update_resources(struct engine *engine,
@@ -250,8 +251,6 @@ void engine_update_resources(struct engine *engine,
 			     struct engine_waiter *waiter)
 {
 	struct command command;
-	struct container *container;
-	struct workload *workload;
 	struct err why = { 0 };
 
 	command_begin(&command, engine, waiter, request->fence);
@@ -264,7 +263,6 @@ void engine_update_resources(struct engine *engine,
 	else if (request->resources->n_rlimits)
 		engine_fault_add_field(&command.fault, "resources.rlimits",
 				       "cannot change while the workload runs");
-	if (find_target(&command, request, &workload, &container) && command_reaches(&command))
-		update(&command, request, workload, container);
+	update(&command, request);
 	command_end(&command);
 }

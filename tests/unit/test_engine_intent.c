@@ -250,6 +250,463 @@ static void a_refusal_is_told_though_the_disk_fails(void **state)
 	assert_int_equal(outcome.err.kind, ERR_NOT_FOUND);
 }
 
+/* ---- changes of what runs ------------------------------------------------------------------------- */
+
+#define VERB(name) BERTH__SANDBOX__V1__REQUEST__VERB_##name
+#define MIB        (UINT64_C(1) << 20)
+
+static const struct err hard_error = { .kind = ERR_UNAVAILABLE, .text = "input/output error" };
+
+static void update(struct player *player, const char *container, uint64_t memory,
+		   uint64_t generation, struct outcome *outcome)
+{
+	Berth__V1__UpdateResourcesRequest request = BERTH__V1__UPDATE_RESOURCES_REQUEST__INIT;
+	Berth__V1__Resources resources = BERTH__V1__RESOURCES__INIT;
+	Berth__V1__Fence fence = BERTH__V1__FENCE__INIT;
+
+	outcome_init(outcome);
+	fence.epoch = 1;
+	fence.generation = generation;
+	request.fence = &fence;
+	request.id = (char *)"web";
+	request.container = (char *)container;
+	request.resources = &resources;
+	resources._memory_limit_bytes_case =
+		BERTH__V1__RESOURCES___MEMORY_LIMIT_BYTES_MEMORY_LIMIT_BYTES;
+	resources.memory_limit_bytes = memory;
+	engine_update_resources(player->engine, &request, &outcome->waiter);
+}
+
+static void set_paused(struct player *player, bool pause, struct outcome *outcome)
+{
+	Berth__V1__PauseRequest request = BERTH__V1__PAUSE_REQUEST__INIT;
+	Berth__V1__ResumeRequest other = BERTH__V1__RESUME_REQUEST__INIT;
+	Berth__V1__Fence fence = BERTH__V1__FENCE__INIT;
+
+	outcome_init(outcome);
+	fence.epoch = fence.generation = 1;
+	request.fence = other.fence = &fence;
+	request.id = other.id = (char *)"web";
+	if (pause)
+		engine_pause(player->engine, &request, &outcome->waiter);
+	else
+		engine_resume(player->engine, &other, &outcome->waiter);
+}
+
+static void send_signal(struct player *player, uint64_t epoch, struct outcome *outcome)
+{
+	Berth__V1__SignalRequest request = BERTH__V1__SIGNAL_REQUEST__INIT;
+	Berth__V1__Fence fence = BERTH__V1__FENCE__INIT;
+
+	outcome_init(outcome);
+	fence.epoch = epoch;
+	fence.generation = 1;
+	request.fence = &fence;
+	request.id = (char *)"web";
+	request.signal = (char *)"HUP";
+	engine_signal(player->engine, &request, &outcome->waiter);
+}
+
+static const struct workload *web(struct player *player)
+{
+	const struct workload *workload = engine_find(player->engine, "web");
+
+	assert_non_null(workload);
+	return workload;
+}
+
+static uint64_t memory_of(struct player *player, size_t container)
+{
+	const Berth__V1__Resources *r = web(player)->containers[container].spec->resources;
+
+	return r ? r->memory_limit_bytes : 0;
+}
+
+/* "web" runs, and what was asked for that was looked at. */
+static void run_both(struct player *player)
+{
+	static struct outcome outcome;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "web");
+
+	player_set_memory(player, spec->containers[0], 64 * MIB);
+	player_set_memory(player, player_add_container(player, spec, "side", ROLE(SIDECAR)),
+			  32 * MIB);
+	player_launch(player, spec, 1, 1, &outcome);
+	player_answer_all(player);
+	player_started(player, "web", "side");
+	player_answer_all(player);
+	player_started(player, "web", "main");
+	assert_int_equal(outcome.calls, 1);
+	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
+	player_skip(player);
+}
+
+/* Another berthd, which finds both running. */
+static void restart(struct player *player)
+{
+	played_knows_nothing(player);
+	(void)played_knows(player, "web", "main", 1, PAGE_RUNNING);
+	(void)played_knows(player, "web", "side", 1, PAGE_RUNNING);
+	player_restart(player);
+	player->store.all_wait = false;
+	player_connect(player);
+}
+
+static void a_change_of_limits_is_durable_before_the_kernel_has_it(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->store.all_wait = true;
+	update(player, "main", 96 * MIB, 1, &outcome);
+	player_expect_nothing(player);
+	assert_int_equal(memory_of(player, 0), 64 * MIB);
+	played_store_commit_all(&player->store);
+	assert_int_equal(player_expect(player, VERB(UPDATE_LIMITS))
+				 ->message->update_limits->limits->memory_max_bytes,
+			 96 * MIB);
+	assert_int_equal(outcome.calls, 0);
+	player_answer_all(player);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+	assert_int_equal(outcome.calls, 0); /* nor is it answered before */
+	played_store_commit_all(&player->store);
+	assert_int_equal(outcome.calls, 1);
+	assert_int_equal(outcome.r, 0);
+}
+
+static void a_change_that_a_crash_forgets_was_never_seen(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->store.all_wait = true;
+	update(player, "main", 96 * MIB, 1, &outcome);
+	engine_waiter_cancel(&outcome.waiter);
+	restart(player);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 0);
+	assert_int_equal(memory_of(player, 0), 64 * MIB);
+}
+
+/* Whether the kernel had it when the process died, nobody knows: it is asked once more. */
+static void a_durable_change_is_made_by_the_next_process(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	update(player, "main", 96 * MIB, 2, &outcome);
+	(void)player_expect(player, VERB(UPDATE_LIMITS));
+	engine_waiter_cancel(&outcome.waiter);
+	restart(player);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 2);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+	assert_int_equal(engine_workload_generation(web(player)), 2);
+
+	/* And once only. */
+	restart(player);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 2);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+}
+
+static void a_change_that_the_kernel_refuses_leaves_no_intent(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	update(player, "main", 96 * MIB, 2, &outcome);
+	player_fail(player, player_expect(player, VERB(UPDATE_LIMITS)), ERR_INTERNAL, "EBUSY");
+	assert_int_equal(outcome.err.kind, ERR_INTERNAL);
+	restart(player);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 1);
+	assert_int_equal(memory_of(player, 0), 64 * MIB);
+	assert_int_equal(engine_workload_generation(web(player)), 1);
+}
+
+/* The asker hears that nobody knows; what comes of it is on record all the same. */
+static void a_change_whose_reply_is_lost_is_made_when_the_sandbox_is_back(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	update(player, "main", 96 * MIB, 1, &outcome);
+	played_knows_nothing(player);
+	(void)played_knows(player, "web", "main", 1, PAGE_RUNNING);
+	(void)played_knows(player, "web", "side", 1, PAGE_RUNNING);
+	player_disconnect(player);
+	assert_int_equal(outcome.calls, 1);
+	assert_string_equal(outcome.reason, "SANDBOX_AWAY");
+	player_connect(player);
+	player_answer_all(player);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 2);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+}
+
+static void a_change_is_made_though_the_sandbox_has_gone_unnoticed(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->up = false;
+	update(player, "main", 96 * MIB, 1, &outcome);
+	assert_string_equal(outcome.reason, "SANDBOX_AWAY");
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 0);
+	played_knows_nothing(player);
+	(void)played_knows(player, "web", "main", 1, PAGE_RUNNING);
+	(void)played_knows(player, "web", "side", 1, PAGE_RUNNING);
+	player_disconnect(player);
+	player_connect(player);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 1);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+}
+
+static void a_change_that_cannot_be_kept_is_refused_and_nothing_is_done(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->store.all_wait = true;
+	update(player, "main", 96 * MIB, 2, &outcome);
+	played_store_commit(&player->store, &hard_error);
+	assert_int_equal(outcome.calls, 1);
+	assert_int_equal(outcome.err.kind, ERR_UNAVAILABLE);
+	assert_string_equal(outcome.reason, "STORE_FAILED");
+	assert_non_null(strstr(outcome.err.text, "input/output error"));
+	set_paused(player, true, &outcome);
+	played_store_commit(&player->store, &hard_error);
+	assert_string_equal(outcome.reason, "STORE_FAILED");
+	player_expect_nothing(player);
+	played_store_commit_all(&player->store);
+	restart(player);
+	assert_int_equal(memory_of(player, 0), 64 * MIB);
+	assert_false(web(player)->paused);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 0);
+	assert_int_equal(player_count(player, VERB(FREEZE)), 0);
+}
+
+static void a_disk_that_hangs_refuses_a_change_after_five_seconds(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->store.all_wait = true;
+	update(player, "main", 96 * MIB, 1, &outcome);
+	player_pass(player, 4999);
+	assert_int_equal(outcome.calls, 0);
+	player_pass(player, 1);
+	assert_int_equal(outcome.calls, 1);
+	assert_string_equal(outcome.reason, "STORE_FAILED");
+	/* It answers at last: the intent, and then that it is none any more. */
+	played_store_commit_all(&player->store);
+	player_expect_nothing(player);
+	restart(player);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 0);
+	assert_int_equal(memory_of(player, 0), 64 * MIB);
+}
+
+/* Each of the two specs had the other's change not in it. */
+static void two_changes_at_once_are_both_made(void **state)
+{
+	struct player *player = *state;
+	struct outcome first;
+	struct outcome second;
+
+	run_both(player);
+	update(player, "main", 96 * MIB, 1, &first);
+	update(player, "side", 48 * MIB, 2, &second);
+	player_answer_all(player);
+	assert_int_equal(first.calls, 1);
+	assert_int_equal(first.r, 0);
+	player_answer_all(player);
+	assert_int_equal(second.calls, 1);
+	assert_int_equal(second.r, 0);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+	assert_int_equal(memory_of(player, 1), 48 * MIB);
+	assert_int_equal(engine_workload_generation(web(player)), 2);
+	assert_int_equal(web(player)->charge.memory_bytes, 144 * MIB);
+	assert_int_equal(player->engine->charged.memory_bytes, 144 * MIB);
+	restart(player);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+	assert_int_equal(memory_of(player, 1), 48 * MIB);
+}
+
+static void the_second_of_two_changes_stands_though_the_first_fails(void **state)
+{
+	struct player *player = *state;
+	struct outcome first;
+	struct outcome second;
+
+	run_both(player);
+	update(player, "main", 96 * MIB, 1, &first);
+	update(player, "side", 48 * MIB, 1, &second);
+	player_fail(player, player_expect(player, VERB(UPDATE_LIMITS)), ERR_INTERNAL, "EBUSY");
+	player_answer_all(player);
+	assert_int_equal(first.err.kind, ERR_INTERNAL);
+	assert_int_equal(second.r, 0);
+	assert_int_equal(memory_of(player, 0), 64 * MIB);
+	assert_int_equal(memory_of(player, 1), 48 * MIB);
+	assert_int_equal(player->engine->charged.memory_bytes, 112 * MIB);
+}
+
+static void a_change_that_waited_is_compared_with_what_is_there_by_then(void **state)
+{
+	struct player *player = *state;
+	struct outcome first;
+	struct outcome second;
+	struct outcome stop;
+
+	run_both(player);
+	update(player, "main", 96 * MIB, 5, &first);
+	update(player, "side", 48 * MIB, 4, &second);
+	player_answer_all(player);
+	assert_int_equal(second.calls, 1);
+	assert_string_equal(second.reason, "STALE_GENERATION");
+
+	update(player, "main", 80 * MIB, 5, &first);
+	update(player, "side", 48 * MIB, 5, &second);
+	player_stop(player, "web", 5, -1, &stop);
+	player_answer_all(player);
+	assert_int_equal(second.calls, 1);
+	assert_string_equal(second.reason, "ENDED");
+	assert_int_equal(memory_of(player, 1), 32 * MIB);
+	engine_waiter_cancel(&stop.waiter);
+}
+
+static void what_waits_is_bounded(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcomes[17];
+
+	run_both(player);
+	for (size_t i = 0; i < 17; i++)
+		update(player, "main", 96 * MIB, 1, &outcomes[i]);
+	assert_int_equal(outcomes[15].calls, 0);
+	assert_int_equal(outcomes[16].calls, 1);
+	assert_int_equal(outcomes[16].err.kind, ERR_EXHAUSTED);
+	for (size_t i = 0; i < 16; i++)
+		player_answer_all(player);
+	for (size_t i = 0; i < 16; i++) {
+		assert_int_equal(outcomes[i].calls, 1);
+		assert_int_equal(outcomes[i].r, 0);
+	}
+}
+
+static void a_pause_is_durable_before_anything_is_frozen(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->store.all_wait = true;
+	set_paused(player, true, &outcome);
+	player_expect_nothing(player);
+	played_store_commit_all(&player->store);
+	assert_true(player_expect(player, VERB(FREEZE))->message->freeze->frozen);
+	player_answer_all(player);
+	played_store_commit_all(&player->store);
+	assert_int_equal(outcome.calls, 1);
+	assert_true(web(player)->paused);
+}
+
+/* A Resume that overtakes a Pause had been told that there is nothing to do. */
+static void a_resume_waits_for_the_pause_before_it(void **state)
+{
+	struct player *player = *state;
+	struct outcome pause;
+	struct outcome resume;
+
+	run_both(player);
+	set_paused(player, true, &pause);
+	set_paused(player, false, &resume);
+	assert_int_equal(resume.calls, 0);
+	assert_true(player_expect(player, VERB(FREEZE))->message->freeze->frozen);
+	player_answer_all(player);
+	assert_int_equal(pause.calls, 1);
+	assert_false(player_expect(player, VERB(FREEZE))->message->freeze->frozen);
+	player_answer_all(player);
+	assert_int_equal(resume.calls, 1);
+	assert_false(resume.already_applied);
+	assert_false(web(player)->paused);
+	set_paused(player, false, &resume);
+	assert_true(resume.already_applied);
+}
+
+/* It was frozen, or not: either way it is by request, and not for want of memory. */
+static void a_durable_pause_is_seen_through_by_the_next_process(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	set_paused(player, true, &outcome);
+	engine_waiter_cancel(&outcome.waiter);
+	played_knows_nothing(player);
+	(void)played_knows(player, "web", "main", 1, PAGE_RUNNING);
+	(void)played_knows(player, "web", "side", 1, PAGE_RUNNING);
+	player->inventory.workloads[0]->frozen = true;
+	player_restart(player);
+	player_connect(player);
+	player_answer_all(player);
+	assert_int_equal(player_count(player, VERB(FREEZE)), 2);
+	assert_true(web(player)->paused);
+	assert_false(web(player)->hold.frozen);
+	set_paused(player, false, &outcome);
+	player_answer_all(player);
+	assert_int_equal(outcome.calls, 1);
+	assert_false(web(player)->paused);
+}
+
+/* ---- signals -------------------------------------------------------------------------------------- */
+
+/* Else its sender's successor could find itself refused, after a crash, by an epoch that nobody remembers. */
+static void a_signal_is_sent_when_the_epoch_that_it_raises_is_durable(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->store.all_wait = true;
+	send_signal(player, 9, &outcome);
+	player_expect_nothing(player);
+	played_store_commit_all(&player->store);
+	(void)player_expect(player, VERB(SIGNAL));
+	(void)player_expect(player, VERB(SIGNAL));
+	player_answer_all(player);
+	played_store_commit_all(&player->store);
+	assert_int_equal(outcome.calls, 1);
+	assert_int_equal(outcome.r, 0);
+
+	/* It is not the same when it is sent twice: no later process sends it. */
+	restart(player);
+	assert_int_equal(player_count(player, VERB(SIGNAL)), 2);
+}
+
+static void a_signal_goes_on_though_the_disk_fails_or_hangs(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	run_both(player);
+	player->store.all_wait = true;
+	send_signal(player, 1, &outcome);
+	played_store_commit(&player->store, &hard_error);
+	(void)player_expect(player, VERB(SIGNAL));
+	(void)player_expect(player, VERB(SIGNAL));
+	engine_waiter_cancel(&outcome.waiter);
+	send_signal(player, 1, &outcome);
+	player_pass(player, 4999);
+	player_expect_nothing(player);
+	player_pass(player, 1);
+	(void)player_expect(player, VERB(SIGNAL));
+	engine_waiter_cancel(&outcome.waiter);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -265,6 +722,23 @@ int main(void)
 		T(that_there_is_none_is_told_when_its_bar_is_durable),
 		T(a_higher_epoch_is_durable_before_its_refusal_is_told),
 		T(a_refusal_is_told_though_the_disk_fails),
+		T(a_change_of_limits_is_durable_before_the_kernel_has_it),
+		T(a_change_that_a_crash_forgets_was_never_seen),
+		T(a_durable_change_is_made_by_the_next_process),
+		T(a_change_that_the_kernel_refuses_leaves_no_intent),
+		T(a_change_whose_reply_is_lost_is_made_when_the_sandbox_is_back),
+		T(a_change_is_made_though_the_sandbox_has_gone_unnoticed),
+		T(a_change_that_cannot_be_kept_is_refused_and_nothing_is_done),
+		T(a_disk_that_hangs_refuses_a_change_after_five_seconds),
+		T(two_changes_at_once_are_both_made),
+		T(the_second_of_two_changes_stands_though_the_first_fails),
+		T(a_change_that_waited_is_compared_with_what_is_there_by_then),
+		T(what_waits_is_bounded),
+		T(a_pause_is_durable_before_anything_is_frozen),
+		T(a_resume_waits_for_the_pause_before_it),
+		T(a_durable_pause_is_seen_through_by_the_next_process),
+		T(a_signal_is_sent_when_the_epoch_that_it_raises_is_durable),
+		T(a_signal_goes_on_though_the_disk_fails_or_hangs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
