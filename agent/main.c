@@ -16,7 +16,7 @@
 #include "agent/grpc/health.h"
 #include "agent/grpc/reflection.h"
 #include "agent/grpc/server.h"
-#include "agent/image/images.h"
+#include "agent/image/provider.h"
 #include "agent/pressure/pressure.h"
 #include "agent/probe/prober.h"
 #include "agent/sandboxlink/sandboxlink.h"
@@ -44,7 +44,8 @@ struct agent {
 	struct engine *engine;
 	struct telemetry *telemetry;
 	struct pressure *pressure;
-	struct images *images; /* NULL where nothing is kept */
+	struct images *images;     /* NULL where nothing is kept */
+	struct provider *provider; /* the same */
 	struct grpc_server *server;
 	struct grpc_health *health;
 	struct grpc_descriptors *descriptors;
@@ -122,37 +123,6 @@ static int open_store(struct agent *agent, struct err *err)
 	return agent->store ? 0 : err_oom(err);
 }
 
-static int open_engine(struct agent *agent, struct err *err)
-{
-	struct engine_config config = engine_config(&agent->settings);
-	const struct sandboxlink_socket_config link_config = {
-		.path = agent->settings.sandbox_socket,
-		.version = BERTH_VERSION,
-	};
-	const struct telemetry_config telemetry_config = {
-		.sample_interval_ms = agent->settings.sample_interval_ms,
-	};
-	const struct pressure_config pressure = pressure_config(&agent->settings);
-	int r;
-
-	r = open_store(agent, err);
-	if (r == 0)
-		r = sandboxlink_socket_new(agent->event, &link_config, &agent->link, err);
-	if (r == 0)
-		r = prober_new(agent->event, &agent->prober, err);
-	config.prober = agent->prober;
-	if (r == 0)
-		r = engine_new(agent->event, &config, agent->store, agent->link, &agent->engine,
-			       err);
-	if (r == 0)
-		r = telemetry_new(agent->event, agent->engine, &telemetry_config, &agent->telemetry,
-				  err);
-	if (r == 0)
-		r = pressure_new(agent->event, agent->engine, agent->telemetry, agent->link,
-				 &pressure, &agent->pressure, err);
-	return r;
-}
-
 static int open_images(struct agent *agent, struct err *err)
 {
 	const struct settings *settings = &agent->settings;
@@ -171,12 +141,49 @@ static int open_images(struct agent *agent, struct err *err)
 		.authorities = &settings->images_authorities,
 	};
 
+	int r;
+
 	if (!settings->store_durable)
 		return 0;
 	if (snprintf(directory, sizeof(directory), "%s/images", settings->store_directory) >=
 	    (int)sizeof(directory))
 		return err_set(err, ERR_INVALID, ENAMETOOLONG, "Directory in [Store] is too long");
-	return images_new(agent->event, &config, &agent->images, err);
+	r = images_new(agent->event, &config, &agent->images, err);
+	return r < 0 ? r : provider_new(agent->images, agent->link, &agent->provider, err);
+}
+
+static int open_engine(struct agent *agent, struct err *err)
+{
+	struct engine_config config = engine_config(&agent->settings);
+	const struct sandboxlink_socket_config link_config = {
+		.path = agent->settings.sandbox_socket,
+		.version = BERTH_VERSION,
+	};
+	const struct telemetry_config telemetry_config = {
+		.sample_interval_ms = agent->settings.sample_interval_ms,
+	};
+	const struct pressure_config pressure = pressure_config(&agent->settings);
+	int r;
+
+	r = open_store(agent, err);
+	if (r == 0)
+		r = sandboxlink_socket_new(agent->event, &link_config, &agent->link, err);
+	if (r == 0)
+		r = prober_new(agent->event, &agent->prober, err);
+	if (r == 0)
+		r = open_images(agent, err);
+	config.prober = agent->prober;
+	config.provider = agent->provider;
+	if (r == 0)
+		r = engine_new(agent->event, &config, agent->store, agent->link, &agent->engine,
+			       err);
+	if (r == 0)
+		r = telemetry_new(agent->event, agent->engine, &telemetry_config, &agent->telemetry,
+				  err);
+	if (r == 0)
+		r = pressure_new(agent->event, agent->engine, agent->telemetry, agent->link,
+				 &pressure, &agent->pressure, err);
+	return r;
 }
 
 static struct grpc_tls_files tls_files(const struct settings *settings)
@@ -488,8 +495,6 @@ static int start(struct agent *agent, struct err *err)
 	if (r == 0)
 		r = open_engine(agent, err);
 	if (r == 0)
-		r = open_images(agent, err);
-	if (r == 0)
 		r = open_server(agent, err);
 	if (r < 0)
 		return r;
@@ -514,11 +519,12 @@ static void stop(struct agent *agent)
 	grpc_server_free(agent->server);
 	grpc_health_free(agent->health);
 	grpc_descriptors_free(agent->descriptors);
-	images_free(agent->images);
 	pressure_free(agent->pressure);
 	telemetry_free(agent->telemetry);
 	if (agent->engine)
 		engine_free(agent->engine);
+	provider_free(agent->provider);
+	images_free(agent->images);
 	prober_free(agent->prober);
 	sandboxlink_free(agent->link);
 	store_free(agent->store);

@@ -227,6 +227,35 @@ int images_ask(struct images *images, enum images_verb verb, const ProtobufCMess
 	return 0;
 }
 
+/* ---- Pieces ---- */
+
+static void opening_done(struct job *job)
+{
+	struct opening *opening = (struct opening *)job;
+
+	opening->opened(opening->err.kind == ERR_NONE ? &opening->piece : NULL, &opening->err,
+			opening->user);
+	fd_close(&opening->piece.fd);
+	free(opening);
+}
+
+int images_open(struct images *images, const char *digest,
+		void (*opened)(struct images_piece *piece, const struct err *err, void *user),
+		void *user, struct err *err)
+{
+	struct opening *opening = calloc(1, sizeof(*opening));
+
+	if (!opening)
+		return err_oom(err);
+	opening->job = (struct job){ .work = keeper_open, .done = opening_done };
+	(void)snprintf(opening->digest, sizeof(opening->digest), "%s", digest);
+	opening->opened = opened;
+	opening->user = user;
+	opening->piece.fd = -1;
+	queue(images, &opening->job);
+	return 0;
+}
+
 /* ---- Pulls ---- */
 
 static void pull_joined(struct job *job)
@@ -239,7 +268,8 @@ static void pull_left(struct job *job)
 		(struct images_pull *)((char *)job - offsetof(struct images_pull, leave));
 
 	LIST_REMOVE(pull, link);
-	pull->images->n_pulls--;
+	if (pull->is_callers)
+		pull->images->n_callers_pulls--;
 	credentials_done(&pull->credentials);
 	free(pull);
 }
@@ -257,15 +287,20 @@ static int check_policy(const struct images *images, const struct reference *ref
 		       reference->host);
 }
 
+int images_check(const struct images *images, const char *reference,
+		 struct reference *ret_reference, struct err *err)
+{
+	int r = reference_parse(reference, ret_reference, err);
+
+	return r < 0 ? r : check_policy(images, ret_reference, err);
+}
+
 static int read_request(const Berth__V1__PullImageRequest *request, struct images_pull *pull,
 			struct err *err)
 {
 	const Berth__V1__ImageCredentials *credentials = request->credentials;
-	int r = reference_parse(request->reference, &pull->reference, err);
+	int r = images_check(pull->images, request->reference, &pull->reference, err);
 
-	if (r < 0)
-		return err_prefix(err, r, "reference");
-	r = check_policy(pull->images, &pull->reference, err);
 	if (r < 0)
 		return err_prefix(err, r, "reference");
 	if (credentials)
@@ -275,13 +310,13 @@ static int read_request(const Berth__V1__PullImageRequest *request, struct image
 }
 
 int images_pull_begin(struct images *images, const Berth__V1__PullImageRequest *request,
-		      void (*changed)(void *user), void *user, struct images_pull **ret_pull,
-		      struct err *err)
+		      bool is_callers, void (*changed)(void *user), void *user,
+		      struct images_pull **ret_pull, struct err *err)
 {
 	struct images_pull *pull;
 	int r;
 
-	if (images->n_pulls >= IMAGES_PULLS_MAX)
+	if (is_callers && images->n_callers_pulls >= IMAGES_PULLS_MAX)
 		return err_set(err, ERR_EXHAUSTED, EBUSY,
 			       "%u callers wait for images already; try again later",
 			       IMAGES_PULLS_MAX);
@@ -289,6 +324,7 @@ int images_pull_begin(struct images *images, const Berth__V1__PullImageRequest *
 	if (!pull)
 		return err_oom(err);
 	pull->images = images;
+	pull->is_callers = is_callers;
 	pull->join = (struct job){ .work = keeper_join, .done = pull_joined };
 	pull->leave = (struct job){ .work = keeper_leave, .done = pull_left };
 	pull->changed = changed;
@@ -301,7 +337,8 @@ int images_pull_begin(struct images *images, const Berth__V1__PullImageRequest *
 		return r;
 	}
 	LIST_INSERT_HEAD(&images->pulls, pull, link);
-	images->n_pulls++;
+	if (is_callers)
+		images->n_callers_pulls++;
 	queue(images, &pull->join);
 	*ret_pull = pull;
 	return 0;

@@ -13,7 +13,7 @@
 #include "berth/v1/node_agent.pb-c.h"
 #include "proto/config.h"
 
-#define IMAGES_PULLS_MAX 64U /* that somebody waits for */
+#define IMAGES_PULLS_MAX 64U /* that callers wait for */
 
 /* All of it is copied: a reload changes nothing of it. */
 struct images_config {
@@ -53,6 +53,25 @@ int images_ask(struct images *images, enum images_verb verb, const ProtobufCMess
 	       void (*answered)(const ProtobufCMessage *reply, const struct err *err, void *user),
 	       void *user, struct err *err);
 
+/* As UnpackLayer.compression of berth-sandboxd has it. */
+enum { IMAGES_PLAIN = 0, IMAGES_GZIP = 1, IMAGES_ZSTD = 2 };
+
+struct images_piece {
+	int fd; /* for reading; take it with take_fd(), or it is closed */
+	uint64_t bytes;
+	uint32_t compression;
+};
+
+/* Open the piece @digest of an image ("sha256:..."), which is copied. @opened is called from the loop, with
+ * the piece, or NULL and why not. On failure it is not called. */
+int images_open(struct images *images, const char *digest,
+		void (*opened)(struct images_piece *piece, const struct err *err, void *user),
+		void *user, struct err *err);
+
+/* Whether an image may be pulled by @reference: ERR_INVALID, ERR_UNSUPPORTED, ERR_DENIED. */
+int images_check(const struct images *images, const char *reference,
+		 struct reference *ret_reference, struct err *err);
+
 struct images_pull;
 
 struct images_pull_state {
@@ -64,10 +83,11 @@ struct images_pull_state {
 };
 
 /* Begin a pull, or join one. @changed is called from the loop; what it is then, images_pull_read() tells.
- * The credentials are copied. ERR_INVALID, ERR_DENIED, ERR_EXHAUSTED. */
+ * The credentials are copied. ERR_INVALID, ERR_DENIED, ERR_EXHAUSTED; the last only for a caller's, of which
+ * there may be IMAGES_PULLS_MAX. */
 int images_pull_begin(struct images *images, const Berth__V1__PullImageRequest *request,
-		      void (*changed)(void *user), void *user, struct images_pull **ret_pull,
-		      struct err *err);
+		      bool is_callers, void (*changed)(void *user), void *user,
+		      struct images_pull **ret_pull, struct err *err);
 void images_pull_read(struct images_pull *pull, struct images_pull_state *ret_state);
 /* Its `changed` is not called any more. A pull that nobody waits for ends. NULL is fine. */
 void images_pull_end(struct images_pull *pull);

@@ -41,6 +41,15 @@ struct question {
 	struct err err;
 };
 
+struct opening {
+	struct job job; /* first */
+	char digest[DIGEST_TEXT_MAX];
+	void (*opened)(struct images_piece *piece, const struct err *err, void *user);
+	void *user;
+	struct images_piece piece;
+	struct err err;
+};
+
 struct images_pull {
 	struct job join, leave; /* the one, then the other */
 	LIST_ENTRY(images_pull) link;
@@ -50,6 +59,7 @@ struct images_pull {
 	bool joined; /* the thread's: to @shared, while that goes on */
 	struct shared_pull *shared;
 	LIST_ENTRY(images_pull) sibling;
+	bool is_callers;
 	void (*changed)(void *user); /* the loop's; NULL: ended */
 	void *user;
 	bool has_changed; /* under the lock, as all below */
@@ -66,7 +76,7 @@ struct images {
 	uint64_t keep_free_bytes, parallel_layers, stall_ms;
 	struct config_list registries, plain_http, mirrors, authorities;
 	LIST_HEAD(, images_pull) pulls;
-	unsigned int n_pulls;
+	unsigned int n_callers_pulls;
 	struct keeper keeper;
 
 	pthread_mutex_t lock; /* of all below */
@@ -81,8 +91,9 @@ void *keeper_run(void *images);
 void images_answer(struct images *images, struct job *job);
 /* Of something that changed under the lock, which is held. */
 void images_tell(struct images *images);
-/* Jobs of pulls, in keeper_pulls.c; questions, in keeper_questions.c. */
+/* Jobs of pulls, in keeper_pulls.c; questions, in keeper_questions.c; pieces, in keeper_pieces.c. */
 void keeper_join(struct images *images, struct job *job);
 void keeper_leave(struct images *images, struct job *job);
 void keeper_question(struct images *images, struct job *job);
 void keeper_questions_end(struct images *images);
+void keeper_open(struct images *images, struct job *job);

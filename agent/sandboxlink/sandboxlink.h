@@ -51,14 +51,15 @@ struct sandboxlink_listener {
 
 struct sandboxlink_ops {
 	/*
-	 * Send @request (its id is set here) and answer by @call, which may be NULL for a request whose
-	 * failure is nobody's news. `done` is never called from within. Returns 0, or a negative errno
+	 * Send @request (its id is set here), with the descriptor @fd where that is not -1, which stays the
+	 * caller's, and answer by @call, which may be NULL for a request whose failure is nobody's news.
+	 * `done` is never called from within. Returns 0, or a negative errno
 	 * with @err, and then `done` is never called:
 	 *   ERR_UNAVAILABLE  not connected
 	 *   ERR_EXHAUSTED    too many requests are outstanding
 	 *   ERR_INTERNAL     the request is larger than a packet
 	 */
-	int (*send)(struct sandboxlink *link, Berth__Sandbox__V1__Request *request,
+	int (*send)(struct sandboxlink *link, Berth__Sandbox__V1__Request *request, int fd,
 		    const struct sandboxlink_call *call, struct err *err);
 	void (*free)(struct sandboxlink *link);
 };
@@ -73,7 +74,14 @@ struct sandboxlink {
 static inline int sandboxlink_send(struct sandboxlink *link, Berth__Sandbox__V1__Request *request,
 				   const struct sandboxlink_call *call, struct err *err)
 {
-	return link->ops->send(link, request, call, err);
+	return link->ops->send(link, request, -1, call, err);
+}
+
+static inline int sandboxlink_send_fd(struct sandboxlink *link,
+				      Berth__Sandbox__V1__Request *request, int fd,
+				      const struct sandboxlink_call *call, struct err *err)
+{
+	return link->ops->send(link, request, fd, call, err);
 }
 
 static inline void sandboxlink_free(struct sandboxlink *link)

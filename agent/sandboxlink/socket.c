@@ -93,17 +93,17 @@ static void lose(struct socket_link *link, const struct err *err)
 		link->base.listener->down(link->base.listener->userdata, err);
 }
 
-static int send_request(struct socket_link *link, Berth__Sandbox__V1__Request *request,
+static int send_request(struct socket_link *link, Berth__Sandbox__V1__Request *request, int fd,
 			struct err *err)
 {
-	int r = packet_send(link->fd, &link->queue, &request->base, NULL, 0, err);
+	int r = packet_send(link->fd, &link->queue, &request->base, &fd, fd >= 0, err);
 
 	if (r >= 0 && !packet_queue_is_empty(&link->queue))
 		watch_io(link);
 	return r;
 }
 
-static int link_send(struct sandboxlink *base, Berth__Sandbox__V1__Request *request,
+static int link_send(struct sandboxlink *base, Berth__Sandbox__V1__Request *request, int fd,
 		     const struct sandboxlink_call *call, struct err *err)
 {
 	struct socket_link *link = of(base);
@@ -116,7 +116,7 @@ static int link_send(struct sandboxlink *base, Berth__Sandbox__V1__Request *requ
 	r = call_table_add(&link->calls, call, &request->id, err);
 	if (r < 0)
 		return r;
-	r = send_request(link, request, err);
+	r = send_request(link, request, fd, err);
 	if (r < 0)
 		call_table_drop(&link->calls, request->id);
 	return r;
@@ -136,7 +136,7 @@ static int say_hello(struct socket_link *link, struct err *err)
 	if (r < 0)
 		return r;
 	link->hello_id = request.id;
-	return send_request(link, &request, err);
+	return send_request(link, &request, -1, err);
 }
 
 static int failure_to_err(const Berth__Sandbox__V1__Failure *failure, struct err *err)

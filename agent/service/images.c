@@ -78,9 +78,32 @@ HANDLER(get_image)
 	ask(call, IMAGES_GET, request, user);
 }
 
+/* Whether a workload needs it; then the call is refused. What is no reference is the thread's to refuse. */
+static bool is_in_use(struct grpc_call *call, const char *text, const struct service *service)
+{
+	cleanup_fault struct engine_fault fault;
+	struct reference reference;
+	char name[REFERENCE_TEXT_MAX];
+	struct err err = { 0 };
+	const char *workload;
+
+	engine_fault_init(&fault);
+	if (reference_parse(text, &reference, NULL) < 0 ||
+	    !engine_uses_image(service->engine, reference_text(&reference, name), &workload))
+		return false;
+	fault.reason = FAULT_IN_USE;
+	(void)err_set(&err, ERR_PRECONDITION, EBUSY,
+		      "image %.200s is in use by workload %s: stop that first", name, workload);
+	status_fail(call, &err, &fault);
+	return true;
+}
+
 HANDLER(remove_image)
 {
-	ask(call, IMAGES_REMOVE, request, user);
+	const struct service *service = user;
+
+	if (!is_in_use(call, ((const Berth__V1__RemoveImageRequest *)request)->reference, service))
+		ask(call, IMAGES_REMOVE, request, service);
 }
 
 HANDLER(image_usage)
@@ -221,7 +244,7 @@ HANDLER(pull_image)
 	}
 	stream->call = call;
 	stream->rate_usec = now_usec();
-	if (images_pull_begin(service->images, (const Berth__V1__PullImageRequest *)request,
+	if (images_pull_begin(service->images, (const Berth__V1__PullImageRequest *)request, true,
 			      on_changed, stream, &stream->pull, &err) < 0) {
 		refuse(call, &err);
 		free(stream);

@@ -118,7 +118,7 @@ static int set_log(struct spec *spec, Berth__V1__Container *container)
 	return 0;
 }
 
-static int set_identity(struct spec *spec, Berth__V1__Container *container)
+static int set_identity(struct spec *spec, Berth__V1__Container *container, bool has_image)
 {
 	Berth__V1__Identity *identity = container->identity;
 
@@ -127,7 +127,7 @@ static int set_identity(struct spec *spec, Berth__V1__Container *container)
 	if (!identity)
 		return -ENOMEM;
 	container->identity = identity;
-	if (!*identity->user)
+	if (!*identity->user && !has_image)
 		identity->user = arena_strdup(&spec->arena, "0:0");
 	return identity->user ? 0 : -ENOMEM;
 }
@@ -171,22 +171,53 @@ static void set_probe(Berth__V1__Probe *probe)
 		probe->http->status_last = 399;
 }
 
+static uint64_t writable_inodes(uint64_t bytes)
+{
+	uint64_t n = bytes / WRITABLE_BYTES_PER_INODE;
+
+	return n < WRITABLE_MIN_INODES ? WRITABLE_MIN_INODES : n;
+}
+
+static void set_image(Berth__V1__ImageRoot *image, bool writable)
+{
+	if (!image->pull_policy)
+		image->pull_policy = BERTH__V1__PULL_POLICY__PULL_IF_NOT_PRESENT;
+	if (!writable)
+		return;
+	SET_DEFAULT(image, writable_bytes, BERTH__V1__IMAGE_ROOT___WRITABLE_BYTES_WRITABLE_BYTES,
+		    WRITABLE_DEFAULT_BYTES);
+	SET_DEFAULT(image, writable_inodes, BERTH__V1__IMAGE_ROOT___WRITABLE_INODES_WRITABLE_INODES,
+		    writable_inodes(image->writable_bytes));
+}
+
+/* What the image may say stays open: image_run.c. */
+static int set_program(struct spec *spec, Berth__V1__Container *container, bool has_image)
+{
+	const char *signal = *container->stop_signal ? container->stop_signal : "TERM";
+
+	if (!*container->working_dir && !has_image)
+		container->working_dir = arena_strdup(&spec->arena, "/");
+	if (*container->stop_signal || !has_image)
+		container->stop_signal = signal_name(spec, signal);
+	return container->working_dir && container->stop_signal ? 0 : -ENOMEM;
+}
+
 static int set_container(struct spec *spec, Berth__V1__Container *container)
 {
+	bool has_image = container->root->source_case == BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE;
+
 	if (!container->role)
 		container->role = ROLE(MAIN);
-	if (!*container->working_dir)
-		container->working_dir = arena_strdup(&spec->arena, "/");
-	container->stop_signal = signal_name(spec, *container->stop_signal ? container->stop_signal
-									   : "TERM");
+	if (has_image)
+		set_image(container->root->image, container->root->writable);
 	SET_DEFAULT(container, stop_grace_ms, BERTH__V1__CONTAINER___STOP_GRACE_MS_STOP_GRACE_MS,
 		    STOP_GRACE_DEFAULT_MS);
 	sort_map(container->env, container->n_env);
 	set_probe(container->startup_probe);
 	set_probe(container->readiness_probe);
 	set_probe(container->liveness_probe);
-	if (!container->working_dir || !container->stop_signal ||
-	    set_identity(spec, container) < 0 || set_sandbox(spec, container) < 0)
+	if (set_program(spec, container, has_image) < 0 ||
+	    set_identity(spec, container, has_image) < 0 || set_sandbox(spec, container) < 0)
 		return -ENOMEM;
 	return set_log(spec, container);
 }

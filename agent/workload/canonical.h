@@ -16,6 +16,9 @@ struct spec;
 #define SPEC_BYTES_MAX           (256U * 1024) /* encoded */
 #define STOP_GRACE_DEFAULT_MS    10000
 #define TMPFS_DEFAULT_BYTES      (64ULL << 20)
+#define WRITABLE_DEFAULT_BYTES   (1ULL << 30)
+#define WRITABLE_BYTES_PER_INODE 16384
+#define WRITABLE_MIN_INODES      64
 #define LOG_FILE_DEFAULT_BYTES   (10ULL << 20)
 #define LOG_FILES_DEFAULT        5
 #define PROBE_PERIOD_DEFAULT_MS  10000

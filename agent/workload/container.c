@@ -29,6 +29,11 @@ uint64_t container_memory_limit(const struct container *container)
 	return host_default_memory(&container->workload->engine->host);
 }
 
+const Berth__V1__Container *container_run(const struct container *container)
+{
+	return container->image ? container->image->run : container->spec;
+}
+
 static uint64_t pids_limit(const struct container *container)
 {
 	const Berth__V1__Resources *r = container->spec->resources;
@@ -95,6 +100,7 @@ void container_reset(struct container *container)
 void container_done(struct container *container)
 {
 	container_reset(container);
+	image_forget(container);
 	record_free(container->last_exit);
 	container->last_exit = NULL;
 }
@@ -378,6 +384,9 @@ void container_took_failed(struct container *container, const struct err *failur
 	if (!container_is_live(container))
 		return;
 	container->failed = true;
+	/* A layer may be what is not there: refused at once, or by the monitor. */
+	if (failure->kind == ERR_NOT_FOUND && (!step || strcmp(step, "layers") == 0))
+		image_lost(container);
 	set_ended(container, record_of_failed_start(container, failure, step));
 	close_record(container);
 	hand_on(container);

@@ -489,6 +489,7 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 	arena_init(&engine->scratch, SCRATCH_BYTES);
 	fence_init(&engine->fence);
 	host_init(&engine->host);
+	engine->host.provider = config->provider;
 	records_init(&engine->records, store);
 	TAILQ_INIT(&engine->gone);
 	TAILQ_INIT(&engine->promises);

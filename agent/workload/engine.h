@@ -30,6 +30,7 @@ struct workload;
 struct store;
 struct sandboxlink;
 struct prober;
+struct provider;
 
 /* Readings of clocks, so that tests can own time. NULL in the configuration: the host's. */
 struct engine_clock {
@@ -56,6 +57,7 @@ struct engine_config {
 	const char *agent_version;        /* for GetNode; copied */
 	const struct engine_clock *clock; /* NULL: CLOCK_BOOTTIME and CLOCK_REALTIME; not copied */
 	struct prober *prober; /* outlives the engine; NULL: probes over a network are not asked */
+	struct provider *provider; /* the same; NULL: this host keeps no images */
 };
 
 /* ---- Commands ------------------------------------------------------------------------------------- */
@@ -409,6 +411,9 @@ uint64_t engine_workload_instance(const struct workload *workload);
 uint64_t engine_workload_generation(const struct workload *workload);
 Berth__V1__WorkloadState engine_workload_state(const struct workload *workload);
 uint32_t engine_workload_restarts(const struct workload *workload);
+/* Whether a workload that has not ended, or is to take the place of one, runs from the image that is called
+ * @name as a whole. *ret_user is one of them, and is valid until the loop runs again. */
+bool engine_uses_image(const struct engine *engine, const char *name, const char **ret_user);
 /* NULL where there is none of that name. Valid until the loop runs again. */
 const struct workload *engine_find(const struct engine *engine, const char *id);
 /* The spec with its defaults filled in; the engine's own. */

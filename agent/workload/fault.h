@@ -30,6 +30,7 @@
 #define FAULT_RELEASES_DIFFER  "RELEASES_DIFFER" /* the daemons are of different releases */
 #define FAULT_HOST_CANNOT      "HOST_CANNOT"     /* this host cannot enforce what the spec asks */
 #define FAULT_POLICY           "POLICY"          /* the host's policy forbids what the spec asks */
+#define FAULT_IN_USE           "IN_USE"          /* RemoveImage of one that a workload runs from */
 #define FAULT_EVENTS_TOO_OLD   "EVENTS_TOO_OLD"  /* numbers: oldest, newest */
 #define FAULT_EVENTS_UNKNOWN   "EVENTS_UNKNOWN"  /* another instance, or a number of the future */
 #define FAULT_STORE_FAILED     "STORE_FAILED"    /* the intent could not be made durable */

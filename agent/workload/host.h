@@ -19,6 +19,7 @@ struct host {
 	struct engine_resources found;                /* what the kernel says there is */
 	struct arena arena;                           /* of @hello */
 	const Berth__Sandbox__V1__HelloResult *hello; /* the last one; NULL before the first */
+	struct provider *provider;                    /* NULL: it keeps no images */
 };
 
 /* Read the facts of the running kernel. What cannot be read stays empty or 0. */

@@ -205,6 +205,8 @@ static void take_attempt(struct container *container,
 		workload_set_state(workload, STATE(STARTING), REASON(RESTARTING),
 				   "starting for the %u. time", workload->attempt);
 	}
+	if (workload->state == STATE(PULLING)) /* its images were here by then */
+		workload_set_state(workload, STATE(STARTING), REASON(ACCEPTED), "starting");
 	container_take_attempt(container, known->attempt);
 }
 
@@ -342,6 +344,8 @@ static void go_on(struct engine *engine)
 			workload_finish(workload, REASON(STOP_REQUESTED), "asked to stop");
 		else if (workload->state == STATE(PENDING))
 			workload_attempt_if_it_may(workload);
+		else if (workload->state == STATE(PULLING) && !workload->ending)
+			images_begin(workload);
 		else if (workload->ending)
 			stop_advance(workload);
 		else if (workload->state == STATE(BACKOFF) && !workload->backoff.armed)

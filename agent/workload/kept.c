@@ -41,6 +41,7 @@ static Berth__Agent__V1__ContainerLife *container_life(const struct container *c
 	life->startup_done = container->startup_done;
 	life->ended_by_probe = container->ended_by_probe;
 	life->probe_sentence = (char *)container->probe_sentence;
+	life->image = container->image;
 	return life;
 }
 
@@ -59,6 +60,7 @@ static int fill_status(const struct workload *workload, struct arena *arena,
 	for (size_t i = 0; i < life->status->n_containers; i++) {
 		Berth__V1__ContainerStatus *status = life->status->containers[i];
 
+		status->image = NULL; /* the life's own */
 		status->n_denied = 0;
 		status->n_probes = 0;
 		status->log_bytes = workload->containers[i].log_bytes;
@@ -383,6 +385,7 @@ static void load_container(struct container *container, const Berth__Agent__V1__
 	container->failed = life->failed;
 	container->log_bytes = status->log_bytes;
 	container->log_dropped_bytes = status->log_dropped_bytes;
+	image_load(container, life->image);
 	load_probes(container, life, status);
 	load_record(container, status->last_exit);
 	container_keep_launch(container, status);

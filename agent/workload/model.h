@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "agent/image/provider.h"
 #include "agent/sandboxlink/sandboxlink.h"
 #include "agent/store/store.h"
 #include "agent/workload/admission.h"
@@ -76,6 +77,9 @@ struct container {
 	/* Totals at the end of its last attempt: the page is gone by then. */
 	uint64_t log_bytes;
 	uint64_t log_dropped_bytes;
+	/* image.c */
+	struct provider_want want;         /* while its image is on the way */
+	Berth__Agent__V1__HadImage *image; /* once it is here; NULL: not yet, or its root is none */
 	/* probe.c */
 	struct probe *probes[PROBES]; /* startup, readiness, liveness; NULL: none */
 	bool probes_begun;
@@ -377,6 +381,7 @@ void workload_event_of_memory(struct workload *workload, Berth__V1__Reason reaso
 			      const char *sentence);
 void workload_begin(struct workload *workload);   /* make the intent durable and start */
 void workload_attempt(struct workload *workload); /* start all containers once */
+void workload_start(struct workload *workload);   /* the same, once their images are here */
 void workload_advance(struct workload *workload); /* start what is next */
 /* This attempt ends: stop what runs, in order. Ends at once when nothing does. */
 void workload_end(struct workload *workload, Berth__V1__Reason reason, const char *fmt, ...)
@@ -552,7 +557,31 @@ void stop_resend(struct workload *workload); /* the link is back */
 /* The kill of @container is due @at_boot_ns: this process has to see to it now. */
 void stop_resume(struct container *container, uint64_t at_boot_ns);
 
+/* image.c: the images of containers, which are had once for a life of the workload */
+/* Some image of it is not known to be here. */
+bool images_are_missing(const struct workload *workload);
+/* Have them: PULLING, and workload_start() when all are here. */
+void images_begin(struct workload *workload);
+/* They are waited for no more. */
+void images_end(struct workload *workload);
+void image_forget(struct container *container);
+/* berth-sandboxd has not all of it any more: it is to be had anew. */
+void image_lost(struct container *container);
+/* As the life of it says that it was had; NULL is fine. */
+void image_load(struct container *container, const Berth__Agent__V1__HadImage *image);
+/* For the status. Returns 0 or -ENOMEM. */
+int image_fill(const struct container *container, struct arena *arena,
+	       Berth__V1__ContainerStatus *ret);
+
+/* image_run.c */
+/* What runs as @container of @image: for the caller to free, in malloc's memory. ERR_INVALID: what the image
+ * says is nothing that may be run here. */
+int image_run(const struct container *container, const Berth__V1__GetImageResponse *image,
+	      Berth__Agent__V1__HadImage **ret_image, struct err *err);
+
 /* container.c */
+/* Command, args, env, working directory, identity, stop signal, and mounts as they are launched. */
+const Berth__V1__Container *container_run(const struct container *container);
 void container_launch(struct container *container);
 void container_reset(struct container *container); /* for the next attempt */
 /* The steps and warnings of its launch, as an earlier process was told. */

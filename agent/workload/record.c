@@ -168,7 +168,7 @@ static void say_stopped(const struct container *container, Berth__V1__ExitRecord
 		record->reason = REASON(KILLED_AFTER_GRACE);
 		record->sentence = or_empty(
 			arena_printf(arena, "killed: it did not end within its grace after %s",
-				     container->spec->stop_signal));
+				     container_run(container)->stop_signal));
 		return;
 	}
 	record->reason = REASON(STOP_REQUESTED);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/workload/canonical.h"
 #include "agent/workload/model.h"
 
 static int send(struct engine *engine, Berth__Sandbox__V1__Request *request,
@@ -76,6 +77,25 @@ static Berth__Sandbox__V1__Limits *limits_of(struct arena *arena, const Berth__V
 	return l;
 }
 
+/* Those that the image of @container wants. */
+static int add_image_volumes(struct arena *arena, const struct container *container,
+			     Berth__Sandbox__V1__CreateWorkload *create)
+{
+	const Berth__Agent__V1__HadImage *image = container->image;
+
+	for (size_t i = 0; image && i < image->n_volumes; i++) {
+		Berth__Sandbox__V1__Volume *to =
+			arena_message(arena, &berth__sandbox__v1__volume__descriptor);
+
+		if (arena_append(arena, &create->volumes, &create->n_volumes, to) < 0)
+			return -1;
+		to->name = image->volumes[i];
+		to->tmpfs_bytes = TMPFS_DEFAULT_BYTES;
+		to->tmpfs_inodes = TMPFS_DEFAULT_BYTES / 4096;
+	}
+	return 0;
+}
+
 static int add_volumes(struct arena *arena, const Berth__V1__WorkloadSpec *spec,
 		       Berth__Sandbox__V1__CreateWorkload *create)
 {
@@ -122,6 +142,9 @@ static int send_create(struct workload *workload, const struct sandboxlink_call 
 	create.limits = limits_of(arena, spec->resources);
 	if (!create.limits || add_volumes(arena, spec, &create) < 0)
 		return err_oom(err);
+	for (size_t i = 0; i < workload->n_containers; i++)
+		if (add_image_volumes(arena, &workload->containers[i], &create) < 0)
+			return err_oom(err);
 	for (size_t i = 0; i < spec->n_sysctls; i++) {
 		Berth__Sandbox__V1__CreateWorkload__SysctlsEntry *entry = arena_message(
 			arena, &berth__sandbox__v1__create_workload__sysctls_entry__descriptor);
@@ -200,22 +223,53 @@ static int add_rlimits(struct arena *arena, const Berth__V1__Resources *r,
 	return 0;
 }
 
+/* The command, and the arguments behind it. */
+static int add_command(struct arena *arena, const Berth__V1__Container *run,
+		       Berth__Sandbox__V1__Launch *launch)
+{
+	size_t n = run->n_command + run->n_args;
+
+	launch->command = arena_alloc(arena, n * sizeof(char *));
+	if (!launch->command)
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		launch->command[i] = i < run->n_command ? run->command[i]
+							: run->args[i - run->n_command];
+	launch->n_command = n;
+	return 0;
+}
+
+static void fill_root(const struct container *container, Berth__Sandbox__V1__Launch *launch)
+{
+	const Berth__V1__RootFilesystem *root = container->spec->root;
+
+	launch->root_writable = root->writable;
+	if (!container->image) {
+		launch->root_directory = root->directory;
+		return;
+	}
+	launch->n_layers = container->image->n_layers;
+	launch->layers = container->image->layers;
+	if (root->writable) {
+		launch->writable_layer_bytes = root->image->writable_bytes;
+		launch->writable_layer_inodes = root->image->writable_inodes;
+	}
+}
+
 static int fill_launch(struct container *container, struct arena *arena,
 		       Berth__Sandbox__V1__Launch *launch)
 {
 	const Berth__V1__Container *spec = container->spec;
+	const Berth__V1__Container *run = container_run(container);
 	const Berth__V1__WorkloadSpec *whole = container->workload->spec->message;
 
-	launch->root_directory = spec->root->directory;
-	launch->root_writable = spec->root->writable;
-	launch->n_command = spec->n_command;
-	launch->command = spec->command;
-	launch->working_dir = spec->working_dir;
-	launch->user = spec->identity->user;
-	launch->n_groups = spec->identity->n_groups;
-	launch->groups = spec->identity->groups;
-	launch->n_capabilities = spec->identity->n_capabilities;
-	launch->capabilities = spec->identity->capabilities;
+	fill_root(container, launch);
+	launch->working_dir = run->working_dir;
+	launch->user = run->identity->user;
+	launch->n_groups = run->identity->n_groups;
+	launch->groups = run->identity->groups;
+	launch->n_capabilities = run->identity->n_capabilities;
+	launch->capabilities = run->identity->capabilities;
 	launch->strict_proc = spec->sandbox->strict_proc;
 	if (spec->sandbox->profile_case == BERTH__V1__SANDBOX__PROFILE_BUILTIN)
 		launch->profile = spec->sandbox->builtin;
@@ -226,8 +280,8 @@ static int fill_launch(struct container *container, struct arena *arena,
 	launch->tty = spec->tty;
 	launch->stdin = spec->stdin;
 	launch->limits = limits_of(arena, spec->resources);
-	if (!launch->limits || add_env(arena, spec, launch) < 0 ||
-	    add_mounts(arena, spec, launch) < 0 ||
+	if (!launch->limits || add_command(arena, run, launch) < 0 ||
+	    add_env(arena, run, launch) < 0 || add_mounts(arena, run, launch) < 0 ||
 	    add_rlimits(arena, spec->resources, launch) < 0 ||
 	    add_rlimits(arena, whole->resources, launch) < 0)
 		return -1;

@@ -261,7 +261,7 @@ void engine_exec(struct engine *engine, const Berth__V1__ExecStart *start,
 					   &err);
 	if (r >= 0) {
 		remember(session, engine, container);
-		r = send_exec(engine, start, session, container->spec, &err);
+		r = send_exec(engine, start, session, container_run(container), &err);
 	}
 	if (r < 0)
 		fail(session, r, &err, &fault);
@@ -279,7 +279,7 @@ void session_begin_probe(struct container *container, const Berth__V1__ExecProbe
 	start.n_command = exec->n_command;
 	remember(session, engine, container);
 	session->deadline_ms = deadline_ms;
-	r = send_exec(engine, &start, session, container->spec, &err);
+	r = send_exec(engine, &start, session, container_run(container), &err);
 	if (r < 0)
 		fail(session, r, &err, NULL);
 }

@@ -22,7 +22,9 @@ static Berth__V1__WorkloadState state_of(const struct container *container)
 	case CONTAINER_ENDED:
 		return workload->state == STATE(BACKOFF) ? STATE(BACKOFF) : STATE(EXITED);
 	default:
-		return workload->state == STATE(EXITED) ? STATE(EXITED) : STATE(PENDING);
+		if (workload->state == STATE(EXITED) || workload->state == STATE(PULLING))
+			return workload->state;
+		return STATE(PENDING);
 	}
 }
 
@@ -69,7 +71,7 @@ static Berth__V1__ContainerStatus *container_status(const struct container *cont
 	ret->ready_changed_unix_ns = container->ready_changed_wall_ns;
 	if (!container->ready)
 		ret->unready_sentence = (char *)container->unready;
-	if (probes_fill(container, arena, ret) < 0)
+	if (probes_fill(container, arena, ret) < 0 || image_fill(container, arena, ret) < 0)
 		return NULL;
 	if (container->last_exit)
 		ret->last_exit = container->last_exit->message;

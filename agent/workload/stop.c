@@ -41,7 +41,8 @@ static void send_stop_signal(struct container *container)
 	int signal = 15;
 
 	FAILPOINT("berthd.stop.signal");
-	(void)signame_parse(container->spec->stop_signal, &signal, NULL); /* it was validated */
+	(void)signame_parse(container_run(container)->stop_signal, &signal,
+			    NULL); /* it was validated */
 	(void)request_signal(container, signal, false, NULL, NULL);
 }
 

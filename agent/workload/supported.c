@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "agent/image/provider.h"
 #include "agent/workload/validate.h"
 #include "proto/names.h"
 
@@ -127,12 +128,44 @@ static bool is_allowed(Berth__Sandbox__V1__AllowedDirectory *const *list, size_t
 	return false;
 }
 
+static int check_image(const Berth__V1__Container *container, const char *whose,
+		       const struct check *check, const struct host *host, struct err *err)
+{
+	const Berth__V1__RootFilesystem *root = container->root;
+	const char *why = NULL;
+	int r;
+
+	if (!host->provider)
+		return cannot(check, err, "root.image", whose,
+			      "it keeps no images (Durable in [Store] of berthd.conf is no)");
+	if (host->hello && !host_offers(host, "images")) {
+		(void)host_has(host, "images", &why);
+		return cannot(check, err, "root.image", whose,
+			      why ? why : "berth-sandboxd is of a release that knows none");
+	}
+	if (root->writable && host->hello && !host_offers(host, "writable-layers")) {
+		(void)host_has(host, "writable-layers", &why);
+		return cannot(
+			check, err, "root.writable", whose,
+			why ? why
+			    : "berth-sandboxd knows no writable root of an image: mount a volume where it writes");
+	}
+	r = host->provider->ops->check(host->provider, root->image->reference, err);
+	if (r < 0 && err->kind == ERR_DENIED) {
+		check->fault->reason = FAULT_POLICY;
+		check_wrong(check, err->text, "root.image.reference");
+	}
+	return r;
+}
+
 static int check_root(const Berth__V1__Container *container, const struct check *check,
 		      const struct host *host, struct err *err)
 {
 	const Berth__Sandbox__V1__AllowedDirectories *allowed = host->hello->directories;
 	const Berth__V1__RootFilesystem *root = container->root;
 
+	if (root->source_case == BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE)
+		return 0;
 	if (!is_allowed(allowed->roots, allowed->n_roots, root->directory, false))
 		return forbidden(
 			check, err, "root.directory",
@@ -252,6 +285,8 @@ static int check_container(const Berth__V1__WorkloadSpec *spec, size_t index,
 		r = check_sandbox(container, &check, host, err);
 	if (r == 0)
 		r = check_probes(container, whose, &check, host, err);
+	if (r == 0 && container->root->source_case == BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE)
+		r = check_image(container, whose, &check, host, err);
 	if (r == 0 && host->hello && host->hello->directories)
 		r = check_root(container, &check, host, err);
 	if (r == 0 && host->hello && host->hello->directories)

@@ -12,6 +12,8 @@
 #include "berth/v1/types.pb-c.h"
 #include "proto/err.h"
 
+#define MOUNTS_MAX 64 /* of a container */
+
 /* Where in a request: paths of wrong fields begin with @prefix. */
 struct check {
 	struct engine_fault *fault;
@@ -39,6 +41,8 @@ void validate_resources(const Berth__V1__Resources *resources, const struct chec
 void validate_identity(const Berth__V1__Identity *identity, const struct check *check);
 /* The probes of @container. */
 void validate_probes(const Berth__V1__Container *container, const struct check *check);
+/* How an image is run: @run, of which the first @n_own mounts are the spec's. */
+void validate_run(const Berth__V1__Container *run, size_t n_own, const struct check *check);
 void validate_command(char *const *command, size_t n, const struct check *check);
 void validate_env(Berth__V1__Container__EnvEntry *const *env, size_t n, const struct check *check);
 

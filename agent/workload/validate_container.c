@@ -1,6 +1,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/image/reference.h"
+#include "agent/workload/canonical.h"
 #include "agent/workload/validate.h"
 #include "proto/cleanup.h"
 #include "proto/filter_rules.h"
@@ -13,7 +15,8 @@
 #define ENV_MAX             1024
 #define GROUPS_MAX          64
 #define CAPABILITIES_MAX    64
-#define MOUNTS_MAX          64
+#define WRITABLE_MIN_BYTES  (1ULL << 20)
+#define WRITABLE_MAX_BYTES  (1ULL << 44)
 #define STOP_GRACE_MAX_MS   3600000
 
 /* Arguments are the program's own business, but control characters in a command are an attack on who
@@ -34,30 +37,54 @@ static bool has_control(const char *text)
 	return false;
 }
 
-void validate_command(char *const *command, size_t n, const struct check *check)
+/* Returns how many bytes they are. */
+static size_t check_strings(char *const *strings, size_t n, const char *field,
+			    const struct check *check)
 {
 	size_t bytes = 0;
 
-	if (n == 0 || !*command[0])
-		check_wrong(check, "must name a program", "command");
-	if (n > COMMAND_ENTRIES_MAX) {
-		check_wrong(check, "at most 1024 entries", "command");
-		return;
-	}
 	for (size_t i = 0; i < n; i++) {
-		bytes += strlen(command[i]) + 1;
-		if (has_control(command[i]))
+		bytes += strlen(strings[i]) + 1;
+		if (has_control(strings[i]))
 			check_wrong(check,
 				    "must be UTF-8 without control characters but newline and tab",
-				    "command[%zu]", i);
+				    "%s[%zu]", field, i);
 	}
-	if (bytes > COMMAND_BYTES_MAX)
-		check_wrong(check, "at most 128 KiB together", "command");
-	if (n > 0 && strchr(command[0], '/')) {
-		struct err err = { 0 };
+	return bytes;
+}
 
-		check_result(check, names_check_path(command[0], &err), &err, "command[0]");
+static void check_program(const char *program, const struct check *check)
+{
+	struct err err = { 0 };
+
+	if (!*program)
+		check_wrong(check, "must name a program", "command");
+	if (strchr(program, '/'))
+		check_result(check, names_check_path(program, &err), &err, "command[0]");
+}
+
+static void check_command(char *const *command, size_t n, char *const *args, size_t n_args,
+			  const struct check *check)
+{
+	size_t bytes;
+
+	if (n + n_args > COMMAND_ENTRIES_MAX) {
+		check_wrong(check, "at most 1024 entries", n_args ? "args" : "command");
+		return;
 	}
+	bytes = check_strings(command, n, "command", check) +
+		check_strings(args, n_args, "args", check);
+	if (bytes > COMMAND_BYTES_MAX)
+		check_wrong(check, "at most 128 KiB together", n_args ? "args" : "command");
+	if (n > 0)
+		check_program(command[0], check);
+}
+
+void validate_command(char *const *command, size_t n, const struct check *check)
+{
+	if (n == 0)
+		check_wrong(check, "must name a program", "command");
+	check_command(command, n, NULL, 0, check);
 }
 
 void validate_env(Berth__V1__Container__EnvEntry *const *env, size_t n, const struct check *check)
@@ -115,15 +142,41 @@ void validate_identity(const Berth__V1__Identity *identity, const struct check *
 				    "capabilities[%zu]", i);
 }
 
+static void check_image(const Berth__V1__ImageRoot *image, bool writable, const struct check *check)
+{
+	struct reference reference;
+	struct err err = { 0 };
+
+	check_result(check, reference_parse(image->reference, &reference, &err), &err,
+		     "root.image.reference");
+	if (image->pull_policy > BERTH__V1__PULL_POLICY__PULL_NEVER)
+		check_wrong(check, "must be PULL_IF_NOT_PRESENT, PULL_ALWAYS or PULL_NEVER",
+			    "root.image.pull_policy");
+	if (image->_writable_bytes_case && (image->writable_bytes < WRITABLE_MIN_BYTES ||
+					    image->writable_bytes > WRITABLE_MAX_BYTES))
+		check_wrong(check, "must be from 1 MiB to 16 TiB", "root.image.writable_bytes");
+	if (image->_writable_inodes_case && image->writable_inodes < WRITABLE_MIN_INODES)
+		check_wrong(check, "must be at least 64", "root.image.writable_inodes");
+	if ((image->_writable_bytes_case || image->_writable_inodes_case) && !writable)
+		check_wrong(check, "must be set where there is a limit of what is written",
+			    "root.writable");
+}
+
 static void check_root(const Berth__V1__RootFilesystem *root, const struct check *check)
 {
 	struct err err = { 0 };
 
-	if (!root || root->source_case != BERTH__V1__ROOT_FILESYSTEM__SOURCE_DIRECTORY)
-		check_wrong(check, "must be given", "root.directory");
-	else
+	switch (root ? root->source_case : BERTH__V1__ROOT_FILESYSTEM__SOURCE__NOT_SET) {
+	case BERTH__V1__ROOT_FILESYSTEM__SOURCE_DIRECTORY:
 		check_result(check, names_check_path(root->directory, &err), &err,
 			     "root.directory");
+		break;
+	case BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE:
+		check_image(root->image, root->writable, check);
+		break;
+	default:
+		check_wrong(check, "must be given, or root.image", "root.directory");
+	}
 }
 
 /* Relative and in its only spelling: as if it were absolute. */
@@ -144,27 +197,28 @@ static bool has_volume(const Berth__V1__WorkloadSpec *spec, const char *name)
 	return false;
 }
 
-static void check_target(const Berth__V1__Mount *mount, const struct check *check, size_t i)
+static void check_target(const char *target, const struct check *check, const char *field)
 {
 	static const char *const ours[] = { "/proc", "/sys", "/dev" };
 	struct err err = { 0 };
-	int r = names_check_path(mount->target, &err);
+	int r = names_check_path(target, &err);
 
-	check_result(check, r, &err, "mounts[%zu].target", i);
+	check_result(check, r, &err, "%s", field);
 	if (r < 0)
 		return;
-	if (strcmp(mount->target, "/") == 0)
-		check_wrong(check, "must not be the root", "mounts[%zu].target", i);
+	if (strcmp(target, "/") == 0)
+		check_wrong(check, "must not be the root", "%s", field);
 	for (size_t j = 0; j < ARRAY_SIZE(ours); j++)
-		if (names_path_is_below(mount->target, ours[j]))
-			check_wrong(check, "must not be at or below /proc, /sys or /dev",
-				    "mounts[%zu].target", i);
+		if (names_path_is_below(target, ours[j]))
+			check_wrong(check, "must not be at or below /proc, /sys or /dev", "%s",
+				    field);
 }
 
 static void check_mounts(const Berth__V1__Container *container, const Berth__V1__WorkloadSpec *spec,
 			 const struct check *check)
 {
 	struct err err = { 0 };
+	char field[48];
 
 	if (container->n_mounts > MOUNTS_MAX) {
 		check_wrong(check, "at most 64", "mounts");
@@ -176,7 +230,8 @@ static void check_mounts(const Berth__V1__Container *container, const Berth__V1_
 		if (!has_volume(spec, mount->volume))
 			check_wrong(check, "is none of the workload's volumes",
 				    "mounts[%zu].volume", i);
-		check_target(mount, check, i);
+		(void)snprintf(field, sizeof(field), "mounts[%zu].target", i);
+		check_target(mount->target, check, field);
 		if (*mount->sub_path)
 			check_result(check, check_sub_path(mount->sub_path, &err), &err,
 				     "mounts[%zu].sub_path", i);
@@ -259,7 +314,12 @@ void validate_container(const Berth__V1__Container *container, const Berth__V1__
 	if (container->role > BERTH__V1__CONTAINER_ROLE__ROLE_SIDECAR)
 		check_wrong(check, "must be ROLE_MAIN, ROLE_INIT or ROLE_SIDECAR", "role");
 	check_root(container->root, check);
-	validate_command(container->command, container->n_command, check);
+	if (container->n_command == 0 &&
+	    !(container->root &&
+	      container->root->source_case == BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE))
+		check_wrong(check, "must name a program", "command");
+	check_command(container->command, container->n_command, container->args, container->n_args,
+		      check);
 	validate_env(container->env, container->n_env, check);
 	if (*container->working_dir)
 		check_result(check, names_check_path(container->working_dir, &err), &err,
@@ -273,4 +333,20 @@ void validate_container(const Berth__V1__Container *container, const Berth__V1__
 	check_log(container->log, check);
 	check_stop(container, check);
 	validate_probes(container, check);
+}
+
+void validate_run(const Berth__V1__Container *run, size_t n_own, const struct check *check)
+{
+	struct err err = { 0 };
+	int signal;
+
+	validate_command(run->command, run->n_command, check);
+	validate_env(run->env, run->n_env, check);
+	validate_identity(run->identity, check);
+	check_result(check, names_check_path(run->working_dir, &err), &err, "working directory");
+	check_result(check, signame_parse(run->stop_signal, &signal, &err), &err, "stop signal");
+	if (run->n_mounts > MOUNTS_MAX)
+		check_wrong(check, "at most 64 with the container's mounts", "volumes");
+	for (size_t i = n_own; i < run->n_mounts && i < MOUNTS_MAX; i++)
+		check_target(run->mounts[i]->target, check, "volumes");
 }

@@ -385,6 +385,14 @@ void workload_attempt(struct workload *workload)
 	workload->restart_rule = 0;
 	workload->running_boot_ns = 0;
 	workload->next_restart_wall_ns = 0;
+	if (images_are_missing(workload))
+		images_begin(workload);
+	else
+		workload_start(workload);
+}
+
+void workload_start(struct workload *workload)
+{
 	if (workload->attempt == 1)
 		workload_set_state(workload, STATE(STARTING), REASON(ACCEPTED), "starting");
 	else
@@ -423,7 +431,9 @@ static bool start_role(struct workload *workload, Berth__V1__ContainerRole role,
 
 		if (container->spec->role != role)
 			continue;
-		if (container->phase == CONTAINER_IDLE)
+		if (container->phase == CONTAINER_IDLE && images_are_missing(workload))
+			images_begin(workload); /* they were had, and are not known any more */
+		else if (container->phase == CONTAINER_IDLE)
 			container_launch(container);
 		/* A launch that cannot even be asked for ends the attempt at once. */
 		if (workload->state != STATE(STARTING) || workload->ending)
@@ -511,6 +521,7 @@ void workload_attempt_over(struct workload *workload)
 	Berth__V1__Reason reason = workload->end_reason;
 	char sentence[SENTENCE_MAX];
 
+	images_end(workload);
 	workload->ending = false;
 	memcpy(sentence, workload->end_sentence, sizeof(sentence));
 	if (workload->no_restart || workload->successor) {
@@ -539,6 +550,7 @@ void workload_finish(struct workload *workload, Berth__V1__Reason reason, const 
 	struct engine *engine = workload->engine;
 
 	FAILPOINT("berthd.end.finish");
+	images_end(workload);
 	timer_disarm(&engine->timers, &workload->backoff);
 	promise_drop(&workload->stop);
 	workload->stop_waits = false;

@@ -12,6 +12,7 @@ unit_test(golden LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 target_compile_definitions(test_golden PRIVATE
 	GOLDEN_STORES="${CMAKE_CURRENT_SOURCE_DIR}/stores")
 unit_test(engine_policy LIBS berth_engine SOURCES sandbox_player.c played_store.c)
+unit_test(engine_images LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 unit_test(engine_probes LIBS berth_engine SOURCES sandbox_player.c played_store.c)
 
 # What stores/make keeps a store of each schema version with.

@@ -20,7 +20,7 @@ static uint64_t wall_ns(void *userdata)
 
 /* ---- the link ------------------------------------------------------------------------------------- */
 
-static int link_send(struct sandboxlink *link, Berth__Sandbox__V1__Request *request,
+static int link_send(struct sandboxlink *link, Berth__Sandbox__V1__Request *request, int fd,
 		     const struct sandboxlink_call *call, struct err *err)
 {
 	struct player *player = (struct player *)link;
@@ -102,7 +102,8 @@ void player_connect(struct player *player)
 	Berth__Sandbox__V1__HelloResult hello = BERTH__SANDBOX__V1__HELLO_RESULT__INIT;
 	Berth__Sandbox__V1__HostFeature feature = BERTH__SANDBOX__V1__HOST_FEATURE__INIT;
 	Berth__Sandbox__V1__HostFeature probes = BERTH__SANDBOX__V1__HOST_FEATURE__INIT;
-	Berth__Sandbox__V1__HostFeature *features[] = { &probes, &feature };
+	Berth__Sandbox__V1__HostFeature images = BERTH__SANDBOX__V1__HOST_FEATURE__INIT;
+	Berth__Sandbox__V1__HostFeature *features[3] = { &probes };
 	Berth__Sandbox__V1__Limits limits = BERTH__SANDBOX__V1__LIMITS__INIT;
 	char *capabilities[] = { (char *)"CAP_NET_BIND_SERVICE" }; /* as its policy file has it */
 	char *sysctls[] = { (char *)"net.ipv4.ip_unprivileged_port_start" };
@@ -124,10 +125,15 @@ void player_connect(struct player *player)
 	probes.supported = !player->no_probes;
 	hello.n_features = 1;
 	hello.features = features;
+	if (player->provider) {
+		images.name = (char *)"images";
+		images.supported = true;
+		features[hello.n_features++] = &images;
+	}
 	if (player->lacks) {
 		feature.name = (char *)player->lacks;
 		feature.sentence = (char *)"not on this host";
-		hello.n_features = 2;
+		features[hello.n_features++] = &feature;
 	}
 	player->up = true;
 	player->link.listener->up(player->link.listener->userdata, &hello);
@@ -454,7 +460,8 @@ static void start(struct player *player)
 	const struct engine_config config = { .events_max = player->events_max,
 					      .clock = &player->clock,
 					      .capacity = player->capacity,
-					      .prober = player->prober };
+					      .prober = player->prober,
+					      .provider = player->provider };
 	struct err err = { 0 };
 
 	assert_int_equal(engine_new(NULL, &config, &player->store.store, &player->link,

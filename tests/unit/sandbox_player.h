@@ -62,7 +62,8 @@ struct player {
 		refuses_starts; /* as a berth-sandboxd of another release says; NULL: it does not */
 	struct prober *prober;  /* of the next engine; NULL: none */
 	const char *lacks;      /* a feature that the host does not have */
-	struct arena arena;     /* of specs */
+	struct provider *provider; /* as prober; then the host can run from images */
+	struct arena arena;        /* of specs */
 };
 
 struct player *player_new(const struct engine_resources *capacity, size_t events_max);

@@ -158,7 +158,8 @@ class Host:
             lines.append(f"{key}=" + value.format(place=self.place))
         if not IN_VM:
             lines += ["[Host]", f"CgroupParent={self.group_base}", f"LogDirectory={self.log_dir}",
-                      f"RunDirectory={self.place}/sandbox", f"AgentUser={AGENT_USER}"]
+                      f"RunDirectory={self.place}/sandbox", f"LayerDirectory={self.place}/layers",
+                      f"AgentUser={AGENT_USER}"]
         write(self.policy_path(), "\n".join(lines) + "\n")
 
     def write_settings(self, **more):
@@ -182,7 +183,8 @@ class Host:
         self.sandboxd = self._start("sandboxd", [
             program("sandbox/berth-sandboxd"), f"--config={self.place}/sandboxd.conf",
             f"--socket={self.place}/sandboxd.sock",
-            "--monitor=" + program("sandbox/monitor/berth-monitor"), *self.sandboxd_options])
+            "--monitor=" + program("sandbox/monitor/berth-monitor"),
+            "--unpack=" + program("sandbox/unpack/berth-unpack"), *self.sandboxd_options])
 
     # Without it the workloads live on; the last one of a Host ends them.
     sandboxd_options = ()

@@ -1,0 +1,220 @@
+/*
+ * The images that containers run from. They are had before the first container starts, and once for a life of
+ * the workload: a restart is of the same image. How they are had is agent/image's; what one says of its
+ * program is image_run.c's.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/workload/model.h"
+#include "proto/cleanup.h"
+
+static const Berth__V1__ImageRoot *image_of(const Berth__V1__Container *spec)
+{
+	return spec->root->source_case == BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE
+		       ? spec->root->image
+		       : NULL;
+}
+
+static bool is_missing(const struct container *container)
+{
+	return image_of(container->spec) && !container->image;
+}
+
+bool images_are_missing(const struct workload *workload)
+{
+	for (size_t i = 0; i < workload->n_containers; i++)
+		if (is_missing(&workload->containers[i]))
+			return true;
+	return false;
+}
+
+/* ---- what it was -------------------------------------------------------------------------------- */
+
+void image_forget(struct container *container)
+{
+	if (container->want.provision)
+		container->workload->engine->host.provider->ops->end(&container->want);
+	if (container->image)
+		berth__agent__v1__had_image__free_unpacked(container->image, NULL);
+	container->image = NULL;
+}
+
+void image_lost(struct container *container)
+{
+	struct provider *provider = container->workload->engine->host.provider;
+
+	if (!container->image)
+		return;
+	image_forget(container);
+	if (provider)
+		provider->ops->doubt(provider);
+}
+
+void image_load(struct container *container, const Berth__Agent__V1__HadImage *image)
+{
+	size_t n = image ? berth__agent__v1__had_image__get_packed_size(image) : 0;
+	cleanup_free uint8_t *bytes = malloc(n ? n : 1);
+
+	if (!image || !image->run || !bytes)
+		return; /* it is had once more when it is needed */
+	(void)berth__agent__v1__had_image__pack(image, bytes);
+	container->image = berth__agent__v1__had_image__unpack(NULL, n, bytes);
+}
+
+/* ---- having it ---------------------------------------------------------------------------------- */
+
+/* One that is not to be had ends the attempt. @container may be gone afterwards. */
+static void take_failure(struct container *container, const struct err *err)
+{
+	struct workload *workload = container->workload;
+
+	/* berth-sandboxd went away: inventory.c begins again when it is back. */
+	if (err->kind == ERR_CANCELLED)
+		return;
+	workload_end(workload, REASON(PULL_FAILED), "%s", err->text);
+}
+
+static void on_ended(struct provider_want *want, const Berth__V1__GetImageResponse *image,
+		     const struct err *why)
+{
+	struct container *container =
+		(struct container *)((char *)want - offsetof(struct container, want));
+	struct workload *workload = container->workload;
+	struct engine *engine = workload->engine;
+	struct err err = *why;
+
+	engine_enter(engine);
+	if (image && image_run(container, image, &container->image, &err) < 0)
+		image = NULL;
+	if (!image) {
+		take_failure(container, &err);
+	} else {
+		workload_touch(workload);
+		workload_event(workload, container, REASON(IMAGE_READY), NULL,
+			       "image %s, %s, is here", image->image->name, image->image->digest);
+		if (workload->state == STATE(PULLING) && !workload->ending &&
+		    !images_are_missing(workload))
+			workload_start(workload);
+	}
+	engine_leave(engine);
+}
+
+static int begin(struct container *container, struct err *err)
+{
+	const Berth__V1__ImageRoot *root = image_of(container->spec);
+	struct provider *provider = container->workload->engine->host.provider;
+
+	if (!provider)
+		return err_set(err, ERR_UNSUPPORTED, EOPNOTSUPP,
+			       "image %.200s: this host keeps no images", root->reference);
+	container->want.ended = on_ended;
+	return provider->ops->begin(provider, root->reference, root->pull_policy, &container->want,
+				    err);
+}
+
+static void say_pulling(struct workload *workload)
+{
+	const char *first = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < workload->n_containers; i++)
+		if (is_missing(&workload->containers[i]) && n++ == 0)
+			first = image_of(workload->containers[i].spec)->reference;
+	workload_set_state(workload, STATE(PULLING), REASON(PULLING_IMAGE),
+			   n > 1 ? "needs image %.200s, and those of %zu more containers"
+				 : "needs image %.200s",
+			   first ? first : "", n - 1);
+}
+
+void images_begin(struct workload *workload)
+{
+	struct err err = { 0 };
+
+	if (workload->state != STATE(PULLING))
+		say_pulling(workload);
+	for (size_t i = 0; i < workload->n_containers; i++) {
+		struct container *container = &workload->containers[i];
+
+		if (!is_missing(container) || container->want.provision)
+			continue;
+		if (begin(container, &err) < 0) {
+			take_failure(container, &err);
+			return;
+		}
+	}
+	/* None was missing: what was had is known from before. */
+	if (!images_are_missing(workload))
+		workload_start(workload);
+}
+
+void images_end(struct workload *workload)
+{
+	for (size_t i = 0; i < workload->n_containers; i++)
+		if (workload->containers[i].want.provision)
+			workload->engine->host.provider->ops->end(&workload->containers[i].want);
+}
+
+/* ---- asked about it ----------------------------------------------------------------------------- */
+
+static bool is_called(const char *text, const char *name)
+{
+	struct reference reference;
+	char whole[REFERENCE_TEXT_MAX];
+
+	return reference_parse(text, &reference, NULL) == 0 &&
+	       strcmp(reference_text(&reference, whole), name) == 0;
+}
+
+static bool spec_uses(const Berth__V1__WorkloadSpec *spec, const char *name)
+{
+	for (size_t i = 0; i < spec->n_containers; i++) {
+		const Berth__V1__ImageRoot *root = image_of(spec->containers[i]);
+
+		if (root && is_called(root->reference, name))
+			return true;
+	}
+	return false;
+}
+
+bool engine_uses_image(const struct engine *engine, const char *name, const char **ret_user)
+{
+	for (size_t i = 0; i < engine->n_workloads; i++) {
+		const struct workload *workload = engine->by_id[i];
+
+		if (!(spec_uses(workload->spec->message, name) && !workload_is_ended(workload)) &&
+		    !(workload->successor && spec_uses(workload->successor->spec->message, name)))
+			continue;
+		*ret_user = workload->id;
+		return true;
+	}
+	return false;
+}
+
+int image_fill(const struct container *container, struct arena *arena,
+	       Berth__V1__ContainerStatus *ret)
+{
+	const Berth__V1__ImageRoot *root = image_of(container->spec);
+	struct reference reference;
+	char whole[REFERENCE_TEXT_MAX];
+
+	if (!root)
+		return 0;
+	ret->image = arena_message(arena, &berth__v1__container_image__descriptor);
+	if (!ret->image)
+		return -ENOMEM;
+	ret->image->name = reference_parse(root->reference, &reference, NULL) < 0
+				   ? root->reference
+				   : arena_strdup(arena, reference_text(&reference, whole));
+	if (!ret->image->name)
+		return -ENOMEM;
+	if (container->want.provision) {
+		container->workload->engine->host.provider->ops->progress(&container->want,
+									  ret->image);
+	} else if (container->image) {
+		ret->image->digest = container->image->digest;
+		ret->image->manifest_digest = container->image->manifest_digest;
+		ret->image->phase = BERTH__V1__PULL_PHASE__PULL_PHASE_DONE;
+	}
+	return 0;
+}
