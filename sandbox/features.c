@@ -86,11 +86,6 @@ static bool has_images(void)
 	return fd >= 0 && syscall(__NR_landlock_create_ruleset, NULL, 0, 1U) >= 2;
 }
 
-static bool has_writable_layers(void)
-{
-	return false;
-}
-
 static bool may_raise_limits(void)
 {
 	return cap_get_bound(CAP_SYS_RESOURCE) == 1;
@@ -140,7 +135,7 @@ static struct {
 	  false,
 	  { "images", false,
 	    "layers of images need overlayfs, and Landlock of its second version (Linux 5.19)" } },
-	{ has_writable_layers,
+	{ has_images,
 	  false,
 	  { "writable-layers", false,
 	    "a root made of layers is for reading here: mount a volume where the container writes" } },

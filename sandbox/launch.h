@@ -25,6 +25,7 @@
 #include "sandbox/filter.h"
 #include "sandbox/hierarchy.h"
 #include "sandbox/identity.h"
+#include "sandbox/layer_root.h"
 #include "sandbox/taskgroup.h"
 
 struct device_filters;
@@ -73,11 +74,9 @@ struct launch_spec {
 	struct device_filters *device_filters; /* NULL: no device filter, for tests without BPF */
 	int monitors_fd;                       /* hierarchy_open_monitors(), or -1 */
 
-	int root_fd;  /* O_PATH directory of the host, policy-checked; or -1, and layers: */
-	int store_fd; /* sandbox/layer_store.h */
-	const char *const *layers; /* in hexadecimal, the lowest first */
-	size_t layer_count;
-	bool root_writable;
+	int root_fd; /* O_PATH directory of the host, policy-checked; or -1, and layers: */
+	struct layer_root layers;
+	bool root_writable; /* of root_fd */
 	const struct launch_mount *mounts;
 	size_t mount_count;
 	uint64_t shm_bytes; /* of /dev/shm; 0: 64 MiB */

@@ -120,7 +120,7 @@ void birth_init_heir(struct birth *birth, int control_fd)
 	setup->listen_fd = setup->child_pidfd = setup->stdin_fd = setup->stdout_fd = -1;
 	setup->stderr_fd = setup->terminal_fd = setup->listener_fd = setup->image_fd = -1;
 	setup->page_fd = setup->log_dir_fd = setup->run_dir_fd = setup->freezer_fd = -1;
-	setup->attach_fd = setup->estate_fd = setup->above_fd = -1;
+	setup->attach_fd = setup->estate_fd = setup->above_fd = setup->layer_fd = -1;
 	for (size_t i = 0; i < ARRAY_SIZE(setup->dirs); i++)
 		setup->dirs[i] = -1;
 	(void)umask(0);

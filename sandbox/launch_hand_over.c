@@ -138,7 +138,7 @@ void birth_tell_failed(struct birth *birth, const struct err *why)
 
 /* ---- handing over ---- */
 
-#define SETUP_FDS (16 + MONITOR_FDS_MAX)
+#define SETUP_FDS (17 + MONITOR_FDS_MAX)
 
 /* Where the setup holds descriptors; some are -1. */
 static void find_descriptors(struct monitor_setup *setup, int32_t *all[static SETUP_FDS])
@@ -148,6 +148,7 @@ static void find_descriptors(struct monitor_setup *setup, int32_t *all[static SE
 		&setup->stdout_fd,  &setup->stderr_fd, &setup->terminal_fd, &setup->listener_fd,
 		&setup->image_fd,   &setup->page_fd,   &setup->log_dir_fd,  &setup->run_dir_fd,
 		&setup->freezer_fd, &setup->attach_fd, &setup->estate_fd,   &setup->above_fd,
+		&setup->layer_fd,
 	};
 
 	memcpy(all, named, sizeof(named));

@@ -188,7 +188,7 @@ static void forget_pointers(struct launch_spec *spec)
 {
 	spec->limits = NULL;
 	spec->mounts = NULL;
-	spec->argv = spec->env = spec->groups = spec->layers = NULL;
+	spec->argv = spec->env = spec->groups = spec->layers.hexes = NULL;
 	spec->rlimits = NULL;
 	spec->hierarchy = NULL;
 	spec->device_filters = NULL;
@@ -206,7 +206,7 @@ void launcher_launch_done(struct launch_spec *spec)
 	free((void *)spec->argv);
 	free((void *)spec->env);
 	free((void *)spec->groups);
-	free((void *)spec->layers);
+	free((void *)spec->layers.hexes);
 	free((void *)spec->rlimits);
 	forget_pointers(spec);
 }
@@ -230,8 +230,8 @@ static void spool_launch(struct spool *spool, struct launch_spec *spec)
 	spool_text(spool, &spec->group_path);
 	limits = spool_array(spool, spec->limits, 1, sizeof(*limits));
 	spool_fd(spool, &spec->root_fd);
-	spool_fd(spool, &spec->store_fd);
-	spool_texts(spool, &spec->layers, &spec->layer_count);
+	spool_fd(spool, &spec->layers.store_fd);
+	spool_texts(spool, &spec->layers.hexes, &spec->layers.count);
 	spool_mounts(spool, spec);
 	spool_texts(spool, &spec->argv, NULL);
 	spool_texts(spool, &spec->env, NULL);

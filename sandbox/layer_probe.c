@@ -18,6 +18,7 @@
 #include "sandbox/overlay.h"
 #include "sandbox/rootfs.h"
 #include "sandbox/sandboxd.h"
+#include "sandbox/writable_layer.h"
 
 struct trial {
 	const struct sandboxd *host;
@@ -56,7 +57,7 @@ static int mount_trial(const struct trial *trial, int dir_fd, struct err *err)
 	bottom_fd = rootfs_new_mount("tmpfs", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
 	if (bottom_fd < 0)
 		return bottom_fd;
-	return overlay_mount((const int[]){ top_fd, bottom_fd }, 2, err);
+	return overlay_mount((const int[]){ top_fd, bottom_fd }, 2, NULL, err);
 }
 
 /* In a child: on an older kernel it goes into a mount namespace of its own. */
@@ -85,6 +86,14 @@ static int try_images(void *context, struct err *err)
 	return 0;
 }
 
+static int try_writable(void *context, struct err *err)
+{
+	const struct trial *trial = context;
+	cleanup_fd int dir_fd = open_nearest(trial->host->policy.layer_directory, err);
+
+	return dir_fd < 0 ? dir_fd : writable_layer_probe(dir_fd, err);
+}
+
 static int check_programs(const struct sandboxd *host, struct err *err)
 {
 	if (host->unpack_program_fd < 0)
@@ -106,6 +115,9 @@ void layer_probe(const struct sandboxd *host)
 	if (check_programs(host, &why) == 0)
 		(void)errand_run(host->departures, try_images, &trial, &why);
 	features_found("images", &why);
+	if (why.kind == ERR_NONE)
+		(void)errand_run(host->departures, try_writable, &trial, &why);
+	features_found("writable-layers", &why);
 	namespace_set_done(&trial.set);
 	idranges_give_back(host->ranges, trial.set.id_first);
 }

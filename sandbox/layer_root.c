@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "proto/cleanup.h"
 #include "sandbox/layer_store.h"
@@ -37,21 +38,50 @@ static int clone_all(int store_fd, const char *const *hexes, size_t count, int u
 	return fds[count] < 0 ? fds[count] : 0;
 }
 
-int layer_root_mount(int store_fd, const char *const *hexes, size_t count, int userns_fd,
+/* Its root looks as that of the highest layer does. */
+static int make_writable(const struct layer_root *root, int top_fd, struct writable_layer *ret,
+			 struct err *err)
+{
+	struct stat look;
+
+	if (fstat(top_fd, &look) < 0)
+		return err_set(err, ERR_INTERNAL, errno, "cannot look at a layer: %m");
+	return writable_layer_make(root->store_fd, root->writable_bytes, root->writable_inodes,
+				   &look, ret, err);
+}
+
+static int mount_all(const struct layer_root *root, const int *fds, int *ret_writable_fd,
+		     struct err *err)
+{
+	cleanup_writable_layer struct writable_layer writable = WRITABLE_LAYER_EMPTY;
+	int r = 0;
+
+	if (root->writable_bytes == 0)
+		return overlay_mount(fds, root->count + 1, NULL, err);
+	r = make_writable(root, fds[0], &writable, err);
+	if (r == 0)
+		r = overlay_mount(fds, root->count + 1, &writable, err);
+	if (r >= 0)
+		*ret_writable_fd = take_fd(&writable.mount_fd);
+	return r;
+}
+
+int layer_root_mount(const struct layer_root *root, int userns_fd, int *ret_writable_fd,
 		     struct err *err)
 {
 	int fds[OVERLAY_LAYERS_MAX + 1];
 	int r;
 
-	if (count == 0 || count > OVERLAY_LAYERS_MAX)
-		return err_set(err, ERR_INVALID, EINVAL, "layers: %zu, from 1 to %d", count,
+	*ret_writable_fd = -1;
+	if (root->count == 0 || root->count > OVERLAY_LAYERS_MAX)
+		return err_set(err, ERR_INVALID, EINVAL, "layers: %zu, from 1 to %d", root->count,
 			       OVERLAY_LAYERS_MAX);
-	for (size_t i = 0; i <= count; i++)
+	for (size_t i = 0; i <= root->count; i++)
 		fds[i] = -1;
-	r = clone_all(store_fd, hexes, count, userns_fd, fds, err);
+	r = clone_all(root->store_fd, root->hexes, root->count, userns_fd, fds, err);
 	if (r == 0)
-		r = overlay_mount(fds, count + 1, err);
-	for (size_t i = 0; i <= count; i++)
+		r = mount_all(root, fds, ret_writable_fd, err);
+	for (size_t i = 0; i <= root->count; i++)
 		fd_close(&fds[i]);
 	return r;
 }

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "proto/log.h"
+#include "sandbox/writable_layer.h"
 
 #define RECORD       "layer"
 #define RECORD_FRESH "layer.new"
@@ -262,7 +263,9 @@ static int read_all(struct layer_store *store, struct err *err)
 		struct layer layer;
 
 		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-		    strcmp(entry->d_name, LAYER_BASE) == 0 || strcmp(entry->d_name, LOCK) == 0)
+		    strcmp(entry->d_name, LAYER_BASE) == 0 ||
+		    strcmp(entry->d_name, WRITABLE_LAYER_TEMPLATES) == 0 ||
+		    strcmp(entry->d_name, LOCK) == 0)
 			continue;
 		if (is_layer_name(entry->d_name) && read_record(store->fd, entry->d_name, &layer))
 			r = layer_store_add(store, &layer, err);

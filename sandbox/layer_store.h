@@ -4,6 +4,7 @@
  *	<LayerDirectory>/base/                      what lies below every image: dev, proc, sys
  *	<LayerDirectory>/<hex>/tree/                the files, with the ids of the image
  *	<LayerDirectory>/<hex>/manifest, layer      what they were; how many; see layer_store_keep()
+ *	<LayerDirectory>/templates/                 of what is written: sandbox/writable_layer.h
  *	<LayerDirectory>/new-*, old-*               not there yet; not there any more
  *
  * A layer counts when its directory has its name, which it gets last, when all of it is on the disk.

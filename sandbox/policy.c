@@ -11,6 +11,7 @@
 #include "proto/names.h"
 #include "sandbox/identity.h"
 #include "sandbox/path.h"
+#include "sandbox/writable_layer.h"
 
 static int check_directory(const char *value, struct err *err)
 {
@@ -119,6 +120,10 @@ static const struct config_key keys[] = {
 	  .max = (uint64_t)1 << 40 },
 	{ "Defaults", "DefaultLogFiles", CONFIG_UINT, MEMBER(default_log_files), "5",
 	  "Log files kept of a container, unless it names a number.", .min = 1, .max = 1000 },
+	{ "Defaults", "DefaultWritableLayer", CONFIG_BYTES, MEMBER(default_writable_layer_bytes),
+	  "1Gi",
+	  "What a container may write to its root, where that is made of layers and writable, unless it names a number.",
+	  .min = WRITABLE_LAYER_BYTES_MIN, .max = WRITABLE_LAYER_BYTES_MAX },
 
 	{ "Host", "AgentUser", CONFIG_STRING, MEMBER(agent_user), "berth",
 	  "Who may use the socket, beside root: the user of berthd.", .check = check_user },
@@ -137,6 +142,9 @@ static const struct config_key keys[] = {
 	{ "Host", "MaxLayerEntries", CONFIG_UINT, MEMBER(max_layer_entries), "1000000",
 	  "A layer of an image that has more files, directories and links is not unpacked.",
 	  .min = 1, .max = 4000000 },
+	{ "Host", "MaxWritableLayer", CONFIG_BYTES, MEMBER(max_writable_layer_bytes), "64Gi",
+	  "What a container may write to a root of layers at most. It takes space in LayerDirectory as it is written, until the container ends.",
+	  .min = WRITABLE_LAYER_BYTES_MIN, .max = WRITABLE_LAYER_BYTES_MAX },
 	{ "Host", "IdRangeFirst", CONFIG_UINT, MEMBER(id_range_first), "1342177280",
 	  "First of the host's user and group ids that workloads are mapped to; a multiple of 65536.",
 	  .min = POLICY_ID_FIRST_LOWEST, .max = 0xffff0000 - POLICY_ID_RANGE },

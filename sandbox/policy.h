@@ -38,6 +38,7 @@ struct policy {
 	char *layer_directory;
 	uint64_t max_layer_bytes;
 	uint64_t max_layer_entries;
+	uint64_t max_writable_layer_bytes;
 	uint64_t id_range_first;
 	uint64_t id_range_count;
 	uint64_t namespace_pool;
@@ -50,6 +51,7 @@ struct policy {
 	uint64_t default_processes;
 	uint64_t default_log_file_bytes;
 	uint64_t default_log_files;
+	uint64_t default_writable_layer_bytes;
 	/* from grantable_capabilities: bit CAP_x */
 	uint64_t capabilities;
 };

@@ -1,6 +1,7 @@
 /* Launch: from the request's words to a forked monitor. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +23,7 @@
 #include "sandbox/requests_limits.h"
 #include "sandbox/requests_program.h"
 #include "sandbox/sandboxd.h"
+#include "sandbox/writable_layer.h"
 
 #define MOUNTS_MAX         64
 #define LOG_FILE_BYTES_MIN 4096
@@ -339,6 +341,27 @@ static int draft_log(struct call *call, struct draft *draft, struct container_se
 	return draft->log_dir_fd < 0 ? draft->log_dir_fd : 0;
 }
 
+static uint64_t writable_bytes(const struct call *call)
+{
+	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
+
+	return launch->writable_layer_bytes ? launch->writable_layer_bytes
+					    : call->host->policy.default_writable_layer_bytes;
+}
+
+static int check_writable_layer(const struct call *call, struct err *err)
+{
+	uint64_t bytes = writable_bytes(call);
+	uint64_t most = call->host->policy.max_writable_layer_bytes;
+
+	if (bytes > most)
+		return err_set(err, ERR_DENIED, EDQUOT,
+			       "writable_layer_bytes: %" PRIu64 " are more than the %" PRIu64
+			       " that MaxWritableLayer of this host's policy allows",
+			       bytes, most);
+	return writable_layer_check(bytes, call->request->launch->writable_layer_inodes, err);
+}
+
 static int check_layers(const struct call *call, struct err *err)
 {
 	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
@@ -349,11 +372,11 @@ static int check_layers(const struct call *call, struct err *err)
 	if (launch->n_layers > OVERLAY_LAYERS_MAX)
 		return err_set(err, ERR_INVALID, E2BIG, "layers: %zu, at most %d", launch->n_layers,
 			       OVERLAY_LAYERS_MAX);
-	if (launch->root_writable)
-		return err_set(
-			err, ERR_UNSUPPORTED, EOPNOTSUPP,
-			"a root made of layers is for reading here: mount a volume where the container writes");
-	return 0;
+	if (!launch->root_writable &&
+	    (launch->writable_layer_bytes || launch->writable_layer_inodes))
+		return err_set(err, ERR_INVALID, EINVAL,
+			       "writable_layer_bytes: the root is not writable");
+	return launch->root_writable ? check_writable_layer(call, err) : 0;
 }
 
 /* What the records keep is what is in use: all of them, also those that one above them hides. */
@@ -387,9 +410,13 @@ static int draft_layers(struct call *call, struct draft *draft, struct container
 		(void)sprintf(settings->layers + i * UNPACK_HEX_MAX, "%s%s", hexes[i],
 			      i + 1 < launch->n_layers ? " " : "");
 	}
-	draft->spec.store_fd = store->fd;
-	draft->spec.layers = hexes + first;
-	draft->spec.layer_count = launch->n_layers - first;
+	draft->spec.layers = (struct layer_root){
+		.store_fd = store->fd,
+		.hexes = hexes + first,
+		.count = launch->n_layers - first,
+		.writable_bytes = launch->root_writable ? writable_bytes(call) : 0,
+		.writable_inodes = launch->writable_layer_inodes,
+	};
 	return 0;
 }
 

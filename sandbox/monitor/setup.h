@@ -12,7 +12,7 @@
 
 #define MONITOR_SETUP_FD      3
 #define LAUNCHER_FD           3 /* a socket there: the launcher's, sandbox/launcher.h */
-#define MONITOR_SETUP_VERSION 4u
+#define MONITOR_SETUP_VERSION 5u
 
 /* The launcher's environment, for the titles of its forks. */
 #define LAUNCHER_TITLE_PADDING "TITLE=" LAUNCHER_BLANKS LAUNCHER_BLANKS LAUNCHER_BLANKS
@@ -46,6 +46,7 @@ struct monitor_setup {
 	int32_t attach_fd;             /* of the client that the one before us had; -1 */
 	int32_t estate_fd;             /* estate_make()'s; -1: nobody succeeds us */
 	int32_t image_fd;              /* of the filter, for its table of errnos; -1 */
+	int32_t layer_fd;              /* only kept open: see layer_root_mount(); -1 */
 	int32_t page_fd;               /* -1 */
 	int32_t log_dir_fd;            /* -1 */
 	int32_t run_dir_fd;            /* where the socket is, to remove it in the end; -1 */

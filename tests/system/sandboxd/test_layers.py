@@ -2,15 +2,20 @@
 
     test_layers.py BUILD_DIRECTORY [unittest arguments]
 """
+import contextlib
+import fcntl
 import io
 import os
+import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import unittest
 
 if os.geteuid() != 0:
@@ -18,19 +23,26 @@ if os.geteuid() != 0:
     sys.exit(77)
 
 from layer_maker import GZIP, PLAIN, ZSTD, Layer, blob, compress, digest, unpack
-from sandboxd_client import (EXHAUSTED, INVALID, NOT_FOUND, PRECONDITION, UNSUPPORTED, Daemon, Refused, close_all,
+from sandboxd_client import (DENIED, EXHAUSTED, INVALID, NOT_FOUND, PRECONDITION, Daemon, Refused, close_all,
                              ref)
 import changes
 
 BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
 EIGHT_EXBIBYTES = (1 << 63) - 1
+MIB = 1 << 20
 
 
 class Story(unittest.TestCase):
     policy = ""
 
+    def prepare(self, base):
+        """What is there before the daemon is."""
+
     def setUp(self):
-        self.daemon = Daemon(BUILD, self.policy)
+        base = tempfile.mkdtemp(prefix="berth-sandboxd-", dir="/tmp")
+        self.addCleanup(lambda: shutil.rmtree(base, ignore_errors=True))
+        self.prepare(base)
+        self.daemon = Daemon(BUILD, self.policy, base=base)
         self.addCleanup(self.daemon.cleanup)
         self.client = self.daemon.connect()
         self.store = f"{self.daemon.base}/layers"
@@ -400,7 +412,7 @@ class TestLayers(Story):
         self.client = self.daemon.connect()
 
 
-class TestLaunch(Story):
+class LaunchStory(Story):
     def setUp(self):
         super().setUp()
         with open("/bin/busybox", "rb") as file:
@@ -417,9 +429,16 @@ class TestLaunch(Story):
         return self.client.wait_fact(fact, timeout=60) if fact == "exited" else None
 
     def log_of(self):
-        with open(f"{self.daemon.base}/log/w-1/main/000000001.log") as file:
+        """Of the last attempt that wrote something."""
+        directory = f"{self.daemon.base}/log/w-1/main"
+        files = sorted(os.listdir(directory))
+        if not files:
+            return []
+        with open(f"{directory}/{files[-1]}") as file:
             return [line.split(" ", 3)[3].rstrip("\n") for line in file]
 
+
+class TestLaunch(LaunchStory):
     def test_a_container_runs_from_layers_with_its_own_ids(self):
         for tar in (self.base, self.upper):
             unpack(self.client, tar)
@@ -472,12 +491,214 @@ class TestLaunch(Story):
     def test_what_cannot_be_a_root_is_refused(self):
         unpack(self.client, self.base)
         for layers, fields, kind in (([digest(self.upper)], {}, NOT_FOUND), (["sha256:../x"], {}, INVALID),
-                                     ([digest(self.base)], {"root_writable": True}, UNSUPPORTED),
                                      ([digest(self.base)], {"root_directory": self.daemon.rootfs}, INVALID)):
             with self.assertRaises(Refused) as caught:
                 self.client.ask("launch", ref=ref("w-1", "main"), layers=layers, command=["/bin/sh"], **fields)
             self.assertEqual(caught.exception.kind, kind, caught.exception.text)
         self.launch([self.base], "true")
+
+
+class WritableStory(LaunchStory):
+    policy = "[Defaults]\nDefaultWritableLayer=3Mi\n[Host]\nMaxWritableLayer=64Mi"
+
+    def setUp(self):
+        super().setUp()
+        if not {feature.name: feature for feature in self.client.hello.features}["writable-layers"].supported:
+            self.skipTest("no writable layers where the store is")
+        for tar in (self.base, self.upper):
+            unpack(self.client, tar)
+        self.attempt = 0
+        self.logs = f"{self.daemon.base}/log/w-1/main"
+        self.events = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15)  # NETLINK_KOBJECT_UEVENT
+        self.events.bind((0, 1))
+        self.addCleanup(self.events.close)
+
+    def run_in(self, script, fact="exited", **fields):
+        """The lines that it wrote."""
+        self.attempt += 1
+        options = {"root_writable": True, "writable_layer_bytes": 8 * MIB, **fields}
+        self.launch([self.base, self.upper], "b=/bin/busybox; " + script, attempt=self.attempt, fact=fact, **options)
+        return self.log_of() if fact == "exited" else None
+
+    def until_said(self, line):
+        self.assertTrue(changes.until(self.logs, lambda: line in self.log_of()), self.log_of())
+
+    def devices(self):
+        """Loop devices of files in this store."""
+        found = []
+        for name in os.listdir("/sys/block"):
+            try:
+                with open(f"/sys/block/{name}/loop/backing_file") as file:
+                    if self.store in file.read():
+                        found.append(name)
+            except OSError:
+                continue
+        return found
+
+    def write_back(self):
+        fd = os.open(f"/dev/{self.devices()[0]}", os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, 0x1261)  # BLKFLSBUF
+        finally:
+            os.close(fd)
+
+    def nothing_left(self):
+        """The kernel tells when a loop device is let go of."""
+        while self.devices() and select.select([self.events], [], [], 20)[0]:
+            self.events.recv(1 << 16)
+        self.assertEqual(self.devices(), [])
+        self.assertEqual(set(self.entries()) - {"templates"}, {digest(self.base)[7:], digest(self.upper)[7:]})
+
+
+class TestWritable(WritableStory):
+    """What a container writes over its layers."""
+
+    def test_it_is_the_containers_own_and_a_restarted_one_begins_anew(self):
+        script = "$b ls /; $b cat /o/new; echo; $b stat -c '%u %g %a' / /o/new; " \
+                 "echo more >> /o/new; $b chown 5:6 /o/new; $b rm -r /etc; $b mkdir /made; echo z > /made/f; " \
+                 "$b ln -s f /made/l; $b mv /made /moved; $b ls / /moved; $b cat /o/new; " \
+                 "$b stat -c '%u %g %a' /o/new /moved/f; $b mknod /n c 1 3 2>/dev/null || echo no node"
+        capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"]
+        first = self.run_in(script, capabilities=capabilities)
+        self.assertEqual(first, [
+            "bin", "dev", "etc", "o", "proc", "sys", "y", "0 0 755", "33 0 644",
+            "/:", "bin", "dev", "moved", "o", "proc", "sys", "", "/moved:", "f", "l", "ymore", "5 6 644", "0 0 644",
+            "no node"])
+        self.assertEqual(self.run_in(script, capabilities=capabilities), first)
+        with open(self.tree(self.upper) + "/o/new") as file:
+            self.assertEqual(file.read(), "y")
+        self.assertEqual(os.listdir(self.tree(self.base) + "/etc"), ["passwd"])
+        self.nothing_left()
+
+    def test_its_limits_are_hard(self):
+        lines = self.run_in("$b dd if=/dev/zero of=/big bs=4096 count=100000 2>&1; $b stat -c %s /big; $b rm /big; "
+                            "i=0; while echo > /f$i; do i=$((i+1)); done 2>/err; echo made $i; $b rm /f*; "
+                            "$b dd if=/dev/zero of=/big bs=1M count=6 2>/dev/null && echo again", writable_layer_inodes=100)
+        self.assertIn("No space left on device", lines[0])
+        size = int(next(line for line in lines if line.isdigit()))
+        self.assertTrue(7.5 * MIB <= size < 8 * MIB, size)
+        made = int(next(line for line in lines if line.startswith("made ")).split()[1])
+        self.assertTrue(100 <= made < 117, made)
+        self.assertEqual(lines[-1], "again")
+        lines = self.run_in("$b dd if=/dev/zero of=/big bs=4096 count=100000; $b stat -c %s /big", writable_layer_bytes=0)
+        self.assertTrue(2.8 * MIB <= int(lines[-1]) < 3 * MIB, lines)  # the policy's default
+        self.nothing_left()
+
+    def test_all_of_it_ends_with_the_container_whoever_dies(self):
+        self.run_in("echo x > /x; $b sleep 1000", fact=None)
+        self.assertEqual(len(self.devices()), 1)
+        self.client.close()
+        self.daemon.kill()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.assertEqual(len(self.devices()), 1)  # it runs on
+        self.client.ask("kill", ref=ref("w-1"))
+        self.client.ask("inventory")
+        self.client.wait_fact("exited")
+        self.nothing_left()
+        self.run_in("$b sleep 1000", fact=None)
+        with open(f"/proc/{self.daemon.process.pid}/task/{self.daemon.process.pid}/children") as file:
+            children = [int(pid) for pid in file.read().split()]
+        self.client.close()
+        self.daemon.kill()
+        for child in children:  # the launcher and the monitor
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        with contextlib.suppress(Refused):  # it may have gone with its monitor
+            self.client.ask("kill", ref=ref("w-1"))
+        self.nothing_left()
+
+    def test_a_start_that_fails_leaves_nothing(self):
+        self.client.ask("launch", ref=ref("w-1", "main"), layers=[digest(self.base)], command=["/nothing"],
+                        root_writable=True, writable_layer_bytes=8 * MIB, gate_open=True)
+        self.assertIn("/nothing", self.client.wait_fact("start_failed").failure.text)
+        self.nothing_left()
+
+    def test_marks_of_overlayfs_are_not_the_containers_to_make(self):
+        """What hides files in a layer is an attribute; one that the container sets must be another."""
+        source = f"{self.daemon.base}/mark.c"
+        with open(source, "w") as file:
+            file.write('''#include <errno.h>
+                          #include <stdio.h>
+                          #include <sys/xattr.h>
+                          int main(int argc, char **argv)
+                          {
+                              int mine = setxattr("/o", "user.mine", "y", 1, 0) < 0 ? errno : 0;
+                              (void)!setxattr("/o", "user.overlay.opaque", "y", 1, 0);
+                              int trusted = setxattr("/o", "trusted.overlay.opaque", "y", 1, 0) < 0 ? errno : 0;
+                              printf("%d %d\\n", mine, trusted);
+                          }''')
+        subprocess.run(["cc", "-static", "-o", f"{self.daemon.base}/mark", source], check=True)
+        with open(f"{self.daemon.base}/mark", "rb") as file:
+            mark = Layer().add("mark", file.read(), mode=0o755).add("o").add("o/.wh..wh..opq", "").bytes()
+        unpack(self.client, mark)
+        self.launch([self.base, mark], "/mark; /bin/busybox sleep 1000", fact=None, root_writable=True,
+                    writable_layer_bytes=8 * MIB)
+        self.until_said("0 1")  # EPERM
+        self.write_back()
+        device = f"/dev/{self.devices()[0]}"
+        marks = subprocess.run(["debugfs", "-R", "ea_list /upper/o", device], capture_output=True, text=True, check=True).stdout
+        self.assertIn("user.mine", marks)
+        self.assertNotIn("user.overlay.opaque", marks)
+        self.assertNotIn("trusted", marks)
+
+    def test_what_cannot_be_is_refused(self):
+        row = {"root_writable": True}
+        for fields, kind, says in (
+                ({**row, "writable_layer_bytes": 1000}, INVALID, "1048576"),
+                ({**row, "writable_layer_bytes": 65 * MIB}, DENIED, "MaxWritableLayer"),
+                ({**row, "writable_layer_bytes": MIB, "writable_layer_inodes": 5000}, INVALID, "more than half"),
+                ({"writable_layer_bytes": MIB}, INVALID, "not writable")):
+            with self.assertRaises(Refused) as caught:
+                self.client.ask("launch", ref=ref("w-1", "main"), layers=[digest(self.base)], command=["/bin/sh"], **fields)
+            self.assertEqual(caught.exception.kind, kind, caught.exception.text)
+            self.assertIn(says, caught.exception.text)
+        self.nothing_left()
+
+
+class TestWritableSpace(WritableStory):
+    """What it takes of the host's disk, which is a small one here."""
+
+    def prepare(self, base):
+        os.mkdir(f"{base}/layers", 0o700)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=0700", "tmpfs", f"{base}/layers"], check=True)
+        self.addCleanup(lambda: subprocess.run(["umount", "-l", f"{base}/layers"], check=False))
+
+    def used(self):
+        st = os.statvfs(self.store)
+        return (st.f_blocks - st.f_bfree) * st.f_frsize
+
+    def test_what_is_deleted_is_given_back(self):
+        before = self.used()
+        self.run_in("trap '$b rm /f; echo removed' USR1; $b dd if=/dev/zero of=/f bs=1M count=30; echo written; "
+                    "$b sleep 1000 & wait; wait", fact=None, writable_layer_bytes=60 * MIB)
+        self.until_said("written")
+        self.write_back()
+        self.assertTrue(30 * MIB <= self.used() - before < 33 * MIB, self.used() - before)
+        self.client.ask("signal", ref=ref("w-1", "main"), signal=signal.SIGUSR1)
+        self.until_said("removed")
+        self.assertLess(self.used() - before, 3 * MIB)
+
+    def test_a_full_disk_of_the_host_is_the_containers_trouble_alone(self):
+        before = self.used()
+        self.run_in("$b dd if=/dev/zero of=/f bs=1M count=55; echo written; $b sleep 1000", fact=None,
+                    writable_layer_bytes=60 * MIB)
+        self.until_said("written")
+        with contextlib.suppress(OSError):
+            self.write_back()
+        with self.assertRaises(Refused) as caught:
+            unpack(self.client, Layer().add("f", os.urandom(MIB)).bytes())
+        self.assertEqual(caught.exception.kind, EXHAUSTED)
+        self.client.ask("kill", ref=ref("w-1"))
+        self.client.wait_fact("exited")
+        self.nothing_left()
+        end = time.monotonic() + 20
+        while self.used() - before > MIB and time.monotonic() < end:
+            self.client.ask("inventory")  # the kernel lets go of the file after it tells of the device
+        self.assertLess(self.used() - before, MIB)
+        self.assertEqual(self.run_in("echo x > /x && echo ok"), ["ok"])
 
 
 class TestHost(unittest.TestCase):
