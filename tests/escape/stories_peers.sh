@@ -168,6 +168,7 @@ inside_berthd() {
 		io_uring_setup:EPERM keyctl:EPERM userfaultfd:EPERM unshare:EPERM clone:EPERM setns:EPERM mount:EPERM
 		fork:EPERM execveat:E.* ptrace:EPERM kill:EPERM process_vm_readv:EPERM'
 	mkdir -p "$place/inside"
+	install -m 0755 -t "$place/inside" "$BERTH_BUILD/agent/berthd" "$tests/escape_inside.so" # nobody enters no /root
 	sed -e "s|^Socket=.*berthd.sock|Socket=$place/for-all/sockets/inside.sock|" "$place/berthd.conf" > "$place/inside/berthd.conf"
 	mkdir -p "$place/for-all/sockets" && chown nobody "$place/for-all/sockets"
 	confined=$(run_inside)
@@ -181,8 +182,8 @@ inside_berthd() {
 }
 run_inside() {
 	local output
-	output=$(timeout 20 setpriv --reuid=nobody --regid=nogroup --clear-groups env LD_PRELOAD="$tests/escape_inside.so" \
-		BERTH_ESCAPE_PLACE="$place" "$BERTH_BUILD/agent/berthd" --config "$place/inside/berthd.conf" "$@" 2>&1)
+	output=$(timeout 20 setpriv --reuid=nobody --regid=nogroup --clear-groups env LD_PRELOAD="$place/inside/escape_inside.so" \
+		BERTH_ESCAPE_PLACE="$place" "$place/inside/berthd" --config "$place/inside/berthd.conf" "$@" 2>&1)
 	rm -f "$place"/for-all/{new,link}
 	echo "$output"
 }
