@@ -1,65 +1,34 @@
 #include "agent/cli/image_pull.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "agent/cli/text.h"
+#include "agent/cli/pull_line.h"
 
 #define PASSWORD_MAX 16384
 
 struct progress {
 	const struct cli *cli;
-	bool live; /* a terminal: one line, written over */
-	Berth__V1__PullPhase phase;
-	uint32_t layers_done;
-	bool printed;
+	struct pull_line line;
 	int code;
 };
 
-static const char *phase_text(Berth__V1__PullPhase phase)
+static void print_progress(struct progress *progress, const Berth__V1__PullImageResponse *message)
 {
-	switch (phase) {
-	case BERTH__V1__PULL_PHASE__PULL_PHASE_RESOLVING:
-		return "resolving the name";
-	case BERTH__V1__PULL_PHASE__PULL_PHASE_LAYERS:
-		return "fetching layers";
-	case BERTH__V1__PULL_PHASE__PULL_PHASE_STORING:
-		return "storing";
-	default:
-		return "pulling";
-	}
-}
+	Berth__V1__ContainerImage image = BERTH__V1__CONTAINER_IMAGE__INIT;
 
-static void print_line(struct progress *progress, const Berth__V1__PullImageResponse *message)
-{
-	char done[TEXT_SHORT_MAX], all[TEXT_SHORT_MAX], rate[TEXT_SHORT_MAX];
-
-	(void)fprintf(stderr, "%s%s", progress->live ? "\r\033[K" : "", phase_text(message->phase));
-	if (message->layers > 0)
-		(void)fprintf(stderr, ": %u of %u layers, %s of %s", message->layers_done,
-			      message->layers, text_bytes(message->bytes_done, done),
-			      text_bytes(message->bytes, all));
-	if (message->bytes_per_second > 0)
-		(void)fprintf(stderr, ", %s/s", text_bytes(message->bytes_per_second, rate));
-	(void)fprintf(stderr, "%s", progress->live ? "" : "\n");
-	progress->printed = true;
-}
-
-static void end_line(struct progress *progress)
-{
-	if (progress->live && progress->printed)
-		(void)fprintf(stderr, "\r\033[K");
-	progress->printed = false;
+	image.phase = message->phase;
+	image.layers = message->layers;
+	image.layers_done = message->layers_done;
+	image.bytes = message->bytes;
+	image.bytes_done = message->bytes_done;
+	pull_line_print(&progress->line, &image, message->bytes_per_second);
 }
 
 static bool on_progress(const ProtobufCMessage *reply, void *userdata)
 {
 	const Berth__V1__PullImageResponse *message = (const void *)reply;
 	struct progress *progress = userdata;
-	bool is_step = message->phase != progress->phase ||
-		       message->layers_done != progress->layers_done;
 
 	if (progress->cli->json) {
 		progress->code = cli_print_json(reply, false);
@@ -67,14 +36,12 @@ static bool on_progress(const ProtobufCMessage *reply, void *userdata)
 		return progress->code == CLI_OK;
 	}
 	if (message->image) {
-		end_line(progress);
+		pull_line_end(&progress->line);
 		progress->code = image_print(progress->cli, message->image);
 		return true;
 	}
-	if (!progress->cli->quiet && (progress->live || is_step))
-		print_line(progress, message);
-	progress->phase = message->phase;
-	progress->layers_done = message->layers_done;
+	if (!progress->cli->quiet)
+		print_progress(progress, message);
 	return true;
 }
 
@@ -91,7 +58,7 @@ int image_pull(struct cli *cli, const char *reference, const struct image_pull_o
 {
 	Berth__V1__PullImageRequest request = BERTH__V1__PULL_IMAGE_REQUEST__INIT;
 	Berth__V1__ImageCredentials credentials = BERTH__V1__IMAGE_CREDENTIALS__INIT;
-	struct progress progress = { .cli = cli, .live = isatty(STDERR_FILENO) };
+	struct progress progress = { .cli = cli };
 	char password[PASSWORD_MAX] = "";
 	int code;
 
@@ -106,9 +73,10 @@ int image_pull(struct cli *cli, const char *reference, const struct image_pull_o
 		request.credentials = &credentials;
 	}
 	request.reference = (char *)reference;
+	pull_line_begin(&progress.line);
 	code = cli_stream(cli, "PullImage", &request.base,
 			  &berth__v1__pull_image_response__descriptor, on_progress, &progress);
 	explicit_bzero(password, sizeof(password));
-	end_line(&progress);
+	pull_line_end(&progress.line);
 	return code != CLI_OK ? code : progress.code;
 }

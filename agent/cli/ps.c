@@ -27,6 +27,23 @@ static const char *held(const Berth__V1__WorkloadStatus *status)
 		       : "";
 }
 
+/* The first container's that has one, in as few words as name it. */
+static void add_image(struct table *table, const Berth__V1__WorkloadStatus *status)
+{
+	static const char ours[] = "docker.io/", official[] = "library/";
+	const char *name = "-";
+	size_t n = 0;
+
+	for (size_t i = 0; i < status->n_containers; i++)
+		if (status->containers[i]->image && n++ == 0)
+			name = status->containers[i]->image->name;
+	if (strncmp(name, ours, strlen(ours)) == 0)
+		name += strlen(ours);
+	if (strncmp(name, official, strlen(official)) == 0)
+		name += strlen(official);
+	table_add(table, n > 1 ? "%s +%zu" : "%s", name, n - 1);
+}
+
 static void add_row(struct listing *listing, const Berth__V1__WorkloadStatus *status)
 {
 	char age[TEXT_SHORT_MAX], left[TEXT_SHORT_MAX];
@@ -44,6 +61,7 @@ static void add_row(struct listing *listing, const Berth__V1__WorkloadStatus *st
 	table_add(listing->table, "%zu/%zu", running, status->n_containers);
 	table_add(listing->table, "%u", status->restarts);
 	table_add(listing->table, "%s", text_ago(status->created_time_unix_ns, age));
+	add_image(listing->table, status);
 	table_add(listing->table, "%s", status->sentence);
 }
 
@@ -85,8 +103,8 @@ static int list(struct listing *listing, Berth__V1__ListRequest *request)
 
 VERB(ps)
 {
-	static const char *const heads[] = { "ID",       "STATE", "BAND", "CONTAINERS",
-					     "RESTARTS", "AGE",   "WHY",  NULL };
+	static const char *const heads[] = { "ID",  "STATE", "BAND", "CONTAINERS", "RESTARTS",
+					     "AGE", "IMAGE", "WHY",  NULL };
 	static const struct option options[] = { { "all", no_argument, NULL, 'a' },
 						 { "label", required_argument, NULL, 'l' },
 						 { 0 } };

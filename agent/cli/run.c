@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/cli/run_pull.h"
 #include "agent/cli/run_spec.h"
 #include "agent/cli/session.h"
 #include "agent/cli/text.h"
@@ -20,6 +21,7 @@ static bool has_ended(const Berth__V1__WorkloadStatus *status)
 static bool is_not_started(const Berth__V1__WorkloadStatus *status)
 {
 	return has_ended(status) && (status->reason == BERTH__V1__REASON__START_FAILED ||
+				     status->reason == BERTH__V1__REASON__PULL_FAILED ||
 				     status->reason == BERTH__V1__REASON__HOST_FAILURE);
 }
 
@@ -50,10 +52,11 @@ static uint64_t number_of_outcome(const struct grpc_outcome *outcome, const char
 }
 
 static int try_launch(struct cli *cli, const struct run_spec *run, Berth__V1__Fence *fence,
-		      struct grpc_reply *reply)
+		      bool no_wait, struct grpc_reply *reply)
 {
 	Berth__V1__LaunchRequest request = BERTH__V1__LAUNCH_REQUEST__INIT;
 
+	request.no_wait = no_wait;
 	request.fence = fence;
 	request.spec = run->spec;
 	return cli_try(cli, "Launch", &request.base, &berth__v1__launch_response__descriptor,
@@ -62,13 +65,13 @@ static int try_launch(struct cli *cli, const struct run_spec *run, Berth__V1__Fe
 
 /* An id that this host has seen before, and that nobody gave a generation for, takes the next one. */
 static int launch_next(struct cli *cli, const struct run_spec *run, Berth__V1__Fence *fence,
-		       struct grpc_reply *reply)
+		       bool no_wait, struct grpc_reply *reply)
 {
 	uint64_t highest;
 	int code;
 
 	fence->generation = run->generation ? run->generation : 1;
-	code = try_launch(cli, run, fence, reply);
+	code = try_launch(cli, run, fence, no_wait, reply);
 	if (code != CLI_OK || reply->outcome.code != GRPC_FAILED_PRECONDITION || run->generation)
 		return code;
 	highest = number_of_outcome(&reply->outcome, "highest_generation");
@@ -76,7 +79,21 @@ static int launch_next(struct cli *cli, const struct run_spec *run, Berth__V1__F
 		return CLI_OK;
 	grpc_reply_done(reply);
 	fence->generation = highest + 1;
-	return try_launch(cli, run, fence, reply);
+	return try_launch(cli, run, fence, no_wait, reply);
+}
+
+/* Images may take longer than one call: it is launched, its images are waited for, and then it. */
+static int launch_and_wait(struct cli *cli, const struct run_spec *run, Berth__V1__Fence *fence,
+			   struct grpc_reply *reply)
+{
+	bool has_images = run_has_images(run->spec);
+	int code = launch_next(cli, run, fence, has_images, reply);
+
+	if (code != CLI_OK || reply->outcome.code != GRPC_OK || !has_images)
+		return code;
+	grpc_reply_done(reply);
+	code = run_pull_follow(cli, run->spec->id);
+	return code == CLI_OK ? try_launch(cli, run, fence, false, reply) : code;
 }
 
 static int launch(struct cli *cli, const struct run_spec *run)
@@ -87,7 +104,7 @@ static int launch(struct cli *cli, const struct run_spec *run)
 	int code = cli_fence(cli, NULL, &fence);
 
 	if (code == CLI_OK)
-		code = launch_next(cli, run, &fence, &reply);
+		code = launch_and_wait(cli, run, &fence, &reply);
 	if (code != CLI_OK)
 		return code;
 	if (reply.outcome.code != GRPC_OK) {

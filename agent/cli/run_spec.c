@@ -16,6 +16,9 @@ enum {
 	OPTION_CAP,
 	OPTION_TMPFS,
 	OPTION_WRITABLE,
+	OPTION_WRITABLE_SIZE,
+	OPTION_PULL,
+	OPTION_ENTRYPOINT,
 	OPTION_RESTART,
 	OPTION_RESTART_RULE,
 	OPTION_STOP_AFTER,
@@ -44,6 +47,9 @@ static const struct option options[] = {
 	{ "tmpfs", required_argument, NULL, OPTION_TMPFS },
 	{ "volume", required_argument, NULL, 'v' },
 	{ "writable", no_argument, NULL, OPTION_WRITABLE },
+	{ "writable-size", required_argument, NULL, OPTION_WRITABLE_SIZE },
+	{ "pull", required_argument, NULL, OPTION_PULL },
+	{ "entrypoint", required_argument, NULL, OPTION_ENTRYPOINT },
 	{ "restart", required_argument, NULL, OPTION_RESTART },
 	{ "restart-rule", required_argument, NULL, OPTION_RESTART_RULE },
 	{ "stop-after-disconnect", required_argument, NULL, OPTION_STOP_AFTER },
@@ -206,6 +212,28 @@ static int take_seccomp(struct run_spec *run, const char *path)
 	return 0;
 }
 
+static int take_pull(struct run_spec *run, const char *text)
+{
+	static const char *const policies[] = { "missing", "always", "never", NULL };
+	int policy = 0;
+	int code = take_word("--pull", text, policies, BERTH__V1__PULL_POLICY__PULL_IF_NOT_PRESENT,
+			     &policy);
+
+	run->image->pull_policy = (Berth__V1__PullPolicy)policy;
+	return code;
+}
+
+static int take_writable_size(struct run_spec *run, const char *text)
+{
+	struct err err = { 0 };
+
+	run->container->root->writable = true;
+	run->image->_writable_bytes_case = BERTH__V1__IMAGE_ROOT___WRITABLE_BYTES_WRITABLE_BYTES;
+	if (quantity_parse_bytes(text, &run->image->writable_bytes, &err) < 0)
+		return cli_fail_usage(&err, "--writable-size");
+	return 0;
+}
+
 static int take_name(struct run_spec *run, const char *name)
 {
 	run->spec->id = (char *)name;
@@ -248,6 +276,12 @@ static int take_container_option(struct run_spec *run, int option, char *value)
 	case OPTION_WRITABLE:
 		container->root->writable = true;
 		return 0;
+	case OPTION_WRITABLE_SIZE:
+		return take_writable_size(run, value);
+	case OPTION_PULL:
+		return take_pull(run, value);
+	case OPTION_ENTRYPOINT:
+		return arena_append(&run->arena, &container->command, &container->n_command, value);
 	case OPTION_UNCONFINED:
 		sandbox_of(run)->profile_case = BERTH__V1__SANDBOX__PROFILE_BUILTIN;
 		sandbox_of(run)->builtin = (char *)"unconfined";
@@ -321,21 +355,50 @@ static int start_spec(struct run_spec *run)
 	run->container->resources = NEW(run, Berth__V1__Resources, resources);
 	run->container->name = (char *)"main";
 	run->spec->id = arena_printf(&run->arena, "run-%08x", number);
-	if (!run->container->root || !run->container->resources || !run->spec->id ||
+	run->image = NEW(run, Berth__V1__ImageRoot, image_root);
+	if (!run->container->root || !run->container->resources || !run->spec->id || !run->image ||
 	    arena_append(&run->arena, &run->spec->containers, &run->spec->n_containers,
 			 run->container) < 0)
 		return cli_fail(CLI_FAILED, "out of memory");
 	return 0;
 }
 
-static int finish_spec(struct run_spec *run, int argc, char **argv)
+/* An image, and arguments for its program. */
+static int finish_image(struct run_spec *run, int argc, char **argv)
 {
 	if (argc == 0)
-		return verb_misused("run", "a command is needed, or a spec by -f");
-	if (!run->container->root->directory || !run->container->root->directory[0])
-		return cli_fail(CLI_USAGE, "run: --root DIR is needed");
+		return verb_misused("run",
+				    "an image is needed, or --root DIR and a command, or -f");
+	run->container->root->source_case = BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE;
+	run->container->root->image = run->image;
+	run->image->reference = argv[0];
+	run->container->args = argv + 1;
+	run->container->n_args = (size_t)argc - 1;
+	return 0;
+}
+
+static int finish_directory(struct run_spec *run, int argc, char **argv)
+{
+	if (run->container->n_command > 0 || run->image->pull_policy ||
+	    run->image->_writable_bytes_case)
+		return cli_fail(
+			CLI_USAGE,
+			"run: --entrypoint, --pull and --writable-size are for images, not for --root");
+	if (argc == 0)
+		return verb_misused("run", "a command is needed with --root");
 	run->container->command = argv;
 	run->container->n_command = (size_t)argc;
+	return 0;
+}
+
+static int finish_spec(struct run_spec *run, int argc, char **argv)
+{
+	bool has_root = run->container->root->source_case ==
+			BERTH__V1__ROOT_FILESYSTEM__SOURCE_DIRECTORY;
+	int code = has_root ? finish_directory(run, argc, argv) : finish_image(run, argc, argv);
+
+	if (code != 0)
+		return code;
 	run->container->env = (Berth__V1__Container__EnvEntry **)labels_entries(
 		&run->env, &berth__v1__container__env_entry__descriptor, &run->arena);
 	run->container->n_env = run->container->env ? run->env.count : 0;

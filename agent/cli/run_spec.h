@@ -23,6 +23,7 @@ struct run_spec {
 	/* the options' own */
 	struct arena arena;
 	Berth__V1__Container *container;
+	Berth__V1__ImageRoot *image; /* of the container, unless there is --root */
 	struct labels env, labels;
 };
 

@@ -7,10 +7,16 @@
 #include "agent/cli/options.h"
 
 const struct verb verbs[] = {
-	{ "run", "[OPTIONS] [--] COMMAND [ARG...]  |  -f SPEC.json", "launch a workload",
+	{ "run",
+	  "[OPTIONS] [--] IMAGE [ARG...]  |  --root DIR [OPTIONS] [--] COMMAND [ARG...]  |  -f SPEC.json",
+	  "launch a workload",
 	  "  -f, --file FILE        the whole spec as JSON (WorkloadSpec); - reads standard input\n"
 	  "  -n, --name ID          its id; default: run- and a random number\n"
-	  "  -r, --root DIR         root filesystem: a directory that the host's policy allows\n"
+	  "  -r, --root DIR         root filesystem: a directory that the host's policy allows;\n"
+	  "                         without it an image of a registry: its entrypoint gets the ARGs,\n"
+	  "                         or what it has itself for arguments\n"
+	  "      --entrypoint PROGRAM   instead of the image's; may be repeated, for arguments\n"
+	  "      --pull WHEN        missing (the default), always, never\n"
 	  "  -d, --detach           print the id and end; otherwise follow the output to the end\n"
 	  "  -i, --interactive      keep stdin open, and connect to it\n"
 	  "  -t, --tty              give it a terminal\n"
@@ -27,6 +33,7 @@ const struct verb verbs[] = {
 	  "      --tmpfs DIR[=SIZE] a tmpfs; may be repeated\n"
 	  "  -v, --volume HOST:DIR[:ro]  a host directory, by policy; may be repeated\n"
 	  "      --writable         the root filesystem may be written\n"
+	  "      --writable-size SIZE   the same for an image, so much at most; default: 1Gi\n"
 	  "      --restart MODE     never, on-failure, always\n"
 	  "      --restart-rule ENDS=ACTION  before MODE: exit codes, signals, oom; restart, stop,\n"
 	  "                         fail: 3,SEGV,oom=fail; may be repeated, the first that fits\n"

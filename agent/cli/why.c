@@ -117,12 +117,30 @@ static void print_readiness(const Berth__V1__ContainerStatus *container)
 		print_probe(container->probes[i]);
 }
 
+static void print_image(const Berth__V1__ContainerImage *image)
+{
+	char done[TEXT_SHORT_MAX], all[TEXT_SHORT_MAX];
+
+	if (!image)
+		return;
+	(void)printf("  image:     %s%s%s\n", image->name, image->digest[0] ? ", " : "",
+		     image->digest);
+	if (image->phase == BERTH__V1__PULL_PHASE__PULL_PHASE_UNPACKING)
+		(void)printf("             %u of %u layers are unpacked\n", image->layers_done,
+			     image->layers);
+	else if (image->phase == BERTH__V1__PULL_PHASE__PULL_PHASE_LAYERS)
+		(void)printf("             on the way: %u of %u layers, %s of %s\n",
+			     image->layers_done, image->layers, text_bytes(image->bytes_done, done),
+			     text_bytes(image->bytes, all));
+}
+
 static void print_container(const Berth__V1__ContainerStatus *container)
 {
 	const Berth__V1__ExitRecord *record = container->last_exit;
 	char bytes[TEXT_SHORT_MAX];
 
 	(void)printf("\ncontainer %s\n", container->name);
+	print_image(container->image);
 	if (container->pid)
 		(void)printf("  running:   pid %d, attempt %u, since %s%s\n", container->pid,
 			     container->attempt, text_time(container->started_time_unix_ns, bytes),
