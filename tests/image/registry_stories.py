@@ -1,62 +1,14 @@
 """Debian's docker-registry on loopback, without TLS, with TLS and with passwords; images made with umoci and skopeo."""
-import crypt
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
 
+from docker_registry import DockerRegistry, run
 from host import Host, check, run_stories
 
 PASSWORD = "pass-w0rd-of-me"
-
-
-def free_port():
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def run(*words, **options):
-    done = subprocess.run(words, capture_output=True, text=True, **options)
-    check(done.returncode == 0, *words, done.stdout, done.stderr)
-    return done.stdout
-
-
-class DockerRegistry:
-    def __init__(self, directory, tls=None, password=None):
-        self.host = f"localhost:{free_port()}"
-        self.storage = directory / "storage"
-        config = {"version": 0.1, "log": {"level": "error", "accesslog": {"disabled": True}},
-                  "storage": {"filesystem": {"rootdirectory": str(self.storage)}},
-                  "http": {"addr": self.host}}
-        if tls:
-            config["http"]["tls"] = {"certificate": str(tls / "cert.pem"), "key": str(tls / "key.pem")}
-        if password:
-            passwords = directory / "htpasswd"
-            passwords.write_text("me:" + crypt.crypt(password, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)) + "\n")
-            config["auth"] = {"htpasswd": {"realm": "r", "path": str(passwords)}}
-        path = directory / "config.json"  # YAML takes it
-        path.write_text(json.dumps(config))
-        self.log = open(directory / "log", "wb")
-        self.process = subprocess.Popen(["docker-registry", "serve", path], stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 10
-        port = int(self.host.split(":")[1])
-        import socket
-        while True:
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            check(self.process.poll() is None and time.monotonic() < deadline, (directory / "log").read_text())
-            time.sleep(0.05)
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
 
 
 class World:
