@@ -51,7 +51,7 @@ void launch_spec_init(struct launch_spec *spec)
 		.namespaces = { -1, -1, -1, -1 },
 		.monitors_fd = -1,
 		.root_fd = -1,
-		.layers = { .store_fd = -1 },
+		.store_fd = -1,
 		.filter_image_fd = -1,
 		.log = { .dir_fd = -1, .max_file_bytes = 10u << 20, .max_files = 3 },
 		.page_fd = -1,
@@ -165,16 +165,17 @@ static int mount_layers(void *context, struct err *err)
 	const struct launch_spec *spec = launch->spec;
 
 	FAILPOINT_RETURN("monitor.launch.layers", err);
-	if (spec->layers.count == 0)
+	if (spec->root_layers.count == 0)
 		return 0;
-	launch->layers_fd = layer_root_mount(&spec->layers, spec->namespaces.user_fd,
+	launch->layers_fd = layer_root_mount(spec->store_fd, &spec->root_layers,
+					     spec->namespaces.user_fd,
 					     &launch->birth.setup.layer_fd, err);
 	return launch->layers_fd < 0 ? launch->layers_fd : 0;
 }
 
 static int root_of(const struct launch *launch)
 {
-	return launch->spec->layers.count ? launch->layers_fd : launch->spec->root_fd;
+	return launch->spec->root_layers.count ? launch->layers_fd : launch->spec->root_fd;
 }
 
 static int find_identity(void *context, struct err *err)
@@ -199,7 +200,7 @@ static int clone_root(void *context, struct err *err)
 	struct launch *launch = context;
 
 	FAILPOINT_RETURN("monitor.launch.rootfs", err);
-	if (launch->spec->layers.count) {
+	if (launch->spec->root_layers.count) {
 		launch->assemble.root_fd = take_fd(&launch->layers_fd);
 		return 0;
 	}
@@ -221,8 +222,8 @@ static int clone_volumes(void *context, struct err *err)
 	for (size_t i = 0; i < spec->mount_count; i++)
 		launch->volume_fds[i] = -1;
 	launch->assemble.volume_fds = launch->volume_fds;
-	return mounts_prepare(spec->mounts, spec->mount_count, spec->namespaces.user_fd,
-			      launch->volume_fds, err);
+	return mounts_prepare(spec->mounts, spec->mount_count, spec->store_fd,
+			      spec->namespaces.user_fd, launch->volume_fds, err);
 }
 
 static int make_devices(void *context, struct err *err)

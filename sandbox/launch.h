@@ -39,7 +39,10 @@ struct launch_namespaces {
 };
 
 struct launch_mount {
-	int source_fd; /* O_PATH directory (or file) of the host, policy-checked, not id-mapped yet */
+	int source_fd; /* O_PATH directory (or file) of the host, policy-checked, not id-mapped yet; -1: */
+	const char *const
+		*layers; /* instead of it, as struct layer_root has them, with read_only */
+	size_t layer_count;
 	const char *target; /* in the container; names_check_path() and !path_is_reserved() */
 	const char *
 		sub_path; /* below the source, "" or NULL for all of it; no symlink is followed out */
@@ -75,7 +78,8 @@ struct launch_spec {
 	int monitors_fd;                       /* hierarchy_open_monitors(), or -1 */
 
 	int root_fd; /* O_PATH directory of the host, policy-checked; or -1, and layers: */
-	struct layer_root layers;
+	struct layer_root root_layers;
+	int store_fd;       /* of all layers: sandbox/layer_store.h; -1 */
 	bool root_writable; /* of root_fd */
 	const struct launch_mount *mounts;
 	size_t mount_count;

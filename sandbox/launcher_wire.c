@@ -170,10 +170,14 @@ static void spool_mounts(struct spool *spool, struct launch_spec *spec)
 	struct launch_mount *mounts;
 
 	mounts = spool_array(spool, spec->mounts, spec->mount_count, sizeof(*mounts));
+	/* Freed one by one, also where an array ends too soon. */
+	for (size_t i = 0; spool->unpacking && mounts && i < spec->mount_count; i++)
+		mounts[i].layers = NULL;
 	for (size_t i = 0; spool->r == 0 && i < spec->mount_count; i++) {
 		struct launch_mount mount = mounts[i];
 
 		spool_fd(spool, &mount.source_fd);
+		spool_texts(spool, &mount.layers, &mount.layer_count);
 		spool_text(spool, &mount.target);
 		spool_text(spool, &mount.sub_path);
 		if (spool->unpacking)
@@ -188,7 +192,7 @@ static void forget_pointers(struct launch_spec *spec)
 {
 	spec->limits = NULL;
 	spec->mounts = NULL;
-	spec->argv = spec->env = spec->groups = spec->layers.hexes = NULL;
+	spec->argv = spec->env = spec->groups = spec->root_layers.hexes = NULL;
 	spec->rlimits = NULL;
 	spec->hierarchy = NULL;
 	spec->device_filters = NULL;
@@ -202,11 +206,13 @@ static void forget_pointers(struct launch_spec *spec)
 void launcher_launch_done(struct launch_spec *spec)
 {
 	free((void *)spec->limits);
+	for (size_t i = 0; spec->mounts && i < spec->mount_count; i++)
+		free((void *)spec->mounts[i].layers);
 	free((void *)spec->mounts);
 	free((void *)spec->argv);
 	free((void *)spec->env);
 	free((void *)spec->groups);
-	free((void *)spec->layers.hexes);
+	free((void *)spec->root_layers.hexes);
 	free((void *)spec->rlimits);
 	forget_pointers(spec);
 }
@@ -230,8 +236,8 @@ static void spool_launch(struct spool *spool, struct launch_spec *spec)
 	spool_text(spool, &spec->group_path);
 	limits = spool_array(spool, spec->limits, 1, sizeof(*limits));
 	spool_fd(spool, &spec->root_fd);
-	spool_fd(spool, &spec->layers.store_fd);
-	spool_texts(spool, &spec->layers.hexes, &spec->layers.count);
+	spool_fd(spool, &spec->store_fd);
+	spool_texts(spool, &spec->root_layers.hexes, &spec->root_layers.count);
 	spool_mounts(spool, spec);
 	spool_texts(spool, &spec->argv, NULL);
 	spool_texts(spool, &spec->env, NULL);

@@ -251,6 +251,18 @@ static int keep_stranger(struct layer_store *store, const char *name, struct err
 	return 0;
 }
 
+/* What belongs there beside layers. */
+static bool is_ours(const char *name)
+{
+	static const char *const names[] = { ".",        "..",        LOCK,
+					     LAYER_BASE, LAYER_EMPTY, WRITABLE_LAYER_TEMPLATES };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static int read_all(struct layer_store *store, struct err *err)
 {
 	DIR *dir = fdopendir(open_dir_at(store->fd, "."));
@@ -262,10 +274,7 @@ static int read_all(struct layer_store *store, struct err *err)
 	while (r == 0 && (entry = readdir(dir))) {
 		struct layer layer;
 
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-		    strcmp(entry->d_name, LAYER_BASE) == 0 ||
-		    strcmp(entry->d_name, WRITABLE_LAYER_TEMPLATES) == 0 ||
-		    strcmp(entry->d_name, LOCK) == 0)
+		if (is_ours(entry->d_name))
 			continue;
 		if (is_layer_name(entry->d_name) && read_record(store->fd, entry->d_name, &layer))
 			r = layer_store_add(store, &layer, err);
@@ -280,7 +289,7 @@ static int read_all(struct layer_store *store, struct err *err)
 static int make_base(int store_fd, struct err *err)
 {
 	static const char *const names[] = { LAYER_BASE, LAYER_BASE "/dev", LAYER_BASE "/proc",
-					     LAYER_BASE "/sys" };
+					     LAYER_BASE "/sys", LAYER_EMPTY };
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if ((mkdirat(store_fd, names[i], 0755) < 0 && errno != EEXIST) ||

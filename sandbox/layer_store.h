@@ -2,6 +2,7 @@
  * The layers of images that this host has, each unpacked once and shared by all who run from it:
  *
  *	<LayerDirectory>/base/                      what lies below every image: dev, proc, sys
+ *	<LayerDirectory>/empty/                     what lies below those that are mounted in a root
  *	<LayerDirectory>/<hex>/tree/                the files, with the ids of the image
  *	<LayerDirectory>/<hex>/manifest, layer      what they were; how many; see layer_store_keep()
  *	<LayerDirectory>/templates/                 of what is written: sandbox/writable_layer.h
@@ -24,6 +25,7 @@
 
 #define LAYER_NAME_MAX 128 /* of a directory in the store */
 #define LAYER_BASE     "base"
+#define LAYER_EMPTY    "empty"
 
 struct layer {
 	char hex[UNPACK_HEX_MAX]; /* of its diff id */

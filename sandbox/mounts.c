@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "sandbox/layer_root.h"
 #include "sandbox/path.h"
 #include "sandbox/rootfs.h"
 
@@ -27,21 +28,32 @@ static int open_source(const struct launch_mount *mount, struct err *err)
 	return fd;
 }
 
-int mounts_prepare(const struct launch_mount *mounts, size_t count, int userns_fd, int *ret_fds,
-		   struct err *err)
+static int clone_volume(const struct launch_mount *mount, int userns_fd, struct err *err)
+{
+	cleanup_fd int source_fd = open_source(mount, err);
+	int fd;
+
+	if (source_fd < 0)
+		return source_fd;
+	fd = rootfs_clone(source_fd, userns_fd,
+			  ROOTFS_RECURSIVE | (mount->read_only ? ROOTFS_READ_ONLY : 0),
+			  mount->target, err);
+	return fd < 0 ? err_prefix(err, fd, "volume") : fd;
+}
+
+int mounts_prepare(const struct launch_mount *mounts, size_t count, int store_fd, int userns_fd,
+		   int *ret_fds, struct err *err)
 {
 	for (size_t i = 0; i < count; i++) {
-		unsigned int flags = ROOTFS_RECURSIVE;
-		cleanup_fd int source_fd = open_source(&mounts[i], err);
+		const struct launch_mount *mount = &mounts[i];
+		int ids_fd = mount->map_ids ? userns_fd : -1;
 
-		if (source_fd < 0)
-			return source_fd;
-		if (mounts[i].read_only)
-			flags |= ROOTFS_READ_ONLY;
-		ret_fds[i] = rootfs_clone(source_fd, mounts[i].map_ids ? userns_fd : -1, flags,
-					  mounts[i].target, err);
+		ret_fds[i] = mount->layer_count
+				     ? layer_volume_mount(store_fd, mount->layers,
+							  mount->layer_count, ids_fd, err)
+				     : clone_volume(mount, ids_fd, err);
 		if (ret_fds[i] < 0)
-			return err_prefix(err, ret_fds[i], "volume");
+			return ret_fds[i];
 	}
 	return 0;
 }

@@ -48,7 +48,7 @@ static const struct config_key container_keys[] = {
 	  "10485760" },
 	{ "Container", "LogMaxFiles", CONFIG_UINT, OF_CONTAINER(log_max_files), "5",
 	  .max = UINT32_MAX },
-	{ "Container", "Layers", CONFIG_STRING, OF_CONTAINER(layers), "" },
+	{ "Container", "Layers", CONFIG_LIST, OF_CONTAINER(layers) },
 };
 
 static const struct config_table workload_table =
@@ -101,6 +101,46 @@ static int write_json(int run_fd, const char *json, struct err *err)
 	return 0;
 }
 
+static void free_items(struct config_list *list)
+{
+	free(list->items);
+}
+
+/* From words with a space between them, which are cut, to a list that borrows them. */
+static int split_layers(char *words, struct config_list *ret_list, struct err *err)
+{
+	char *rest = words, *word;
+
+	while ((word = strsep(&rest, " "))) {
+		char **items = reallocarray(ret_list->items, ret_list->n + 1, sizeof(*items));
+
+		if (!items)
+			return err_oom(err);
+		ret_list->items = items;
+		items[ret_list->n++] = word;
+	}
+	return 0;
+}
+
+static int join_layers(const struct config_list *list, char **ret_words, struct err *err)
+{
+	size_t length = 0;
+	char *words, *end;
+
+	for (size_t i = 0; i < list->n; i++)
+		length += strlen(list->items[i]) + 1;
+	if (length == 0)
+		return 0;
+	words = malloc(length);
+	if (!words)
+		return err_oom(err);
+	end = words;
+	for (size_t i = 0; i < list->n; i++)
+		end = stpcpy(stpcpy(end, list->items[i]), i + 1 < list->n ? " " : "");
+	*ret_words = words;
+	return 0;
+}
+
 int record_write_container(int run_fd, const char *boot_id, const struct container *container,
 			   struct err *err)
 {
@@ -120,10 +160,14 @@ int record_write_container(int run_fd, const char *boot_id, const struct contain
 		.terminal = settings->tty,
 		.log_max_file_bytes = settings->log_max_file_bytes,
 		.log_max_files = settings->log_max_files,
-		.layers = settings->layers ? settings->layers : (char *)"",
 	};
-	int r = 0;
+	cleanup_free char *words = settings->layers ? strdup(settings->layers) : NULL;
+	cleanup(free_items) struct config_list layers = { 0 };
+	int r = words ? split_layers(words, &layers, err) : 0;
 
+	if (settings->layers && !words)
+		return err_oom(err);
+	record.layers = layers;
 	for (size_t i = 0; i < settings->n_rlimits; i++) {
 		(void)snprintf(texts[i], sizeof(texts[i]), "%d:%ju:%ju",
 			       settings->rlimits[i].resource,
@@ -131,7 +175,7 @@ int record_write_container(int run_fd, const char *boot_id, const struct contain
 			       (uintmax_t)settings->rlimits[i].value.rlim_max);
 		items[i] = texts[i];
 	}
-	if (settings->json)
+	if (r == 0 && settings->json)
 		r = write_json(run_fd, settings->json, err);
 	return r < 0 ? r : write_record(run_fd, CONTAINER_NAME, &container_table, &record, err);
 }
@@ -195,11 +239,9 @@ int record_read_container(const char *path, int run_fd, struct record_container 
 	ret_settings->tty = ret_record->terminal;
 	ret_settings->log_max_file_bytes = ret_record->log_max_file_bytes;
 	ret_settings->log_max_files = (uint32_t)ret_record->log_max_files;
-	if (ret_record->layers && ret_record->layers[0]) {
-		ret_settings->layers = strdup(ret_record->layers);
-		if (!ret_settings->layers)
-			return err_oom(err);
-	}
+	r = join_layers(&ret_record->layers, &ret_settings->layers, err);
+	if (r < 0)
+		return r;
 	if (ret_settings->filter_source == FILTER_OCI)
 		r = path_read_file(run_fd, JSON_NAME, FILTER_JSON_MAX, &ret_settings->json, &length,
 				   err);

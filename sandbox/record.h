@@ -47,7 +47,7 @@ struct record_container {
 	bool terminal;
 	uint64_t log_max_file_bytes;
 	uint64_t log_max_files;
-	char *layers; /* as struct container_settings has them, "" for none */
+	struct config_list layers; /* their digests in hexadecimal */
 };
 
 /* Write the record into @run_fd. Returns 0 or ERR_INTERNAL, ERR_EXHAUSTED. */

@@ -12,10 +12,10 @@
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
 #include "sandbox/descriptors.h"
+#include "sandbox/draft_layers.h"
 #include "sandbox/launch.h"
 #include "sandbox/launcher.h"
 #include "sandbox/monitors.h"
-#include "sandbox/overlay.h"
 #include "sandbox/page_file.h"
 #include "sandbox/path.h"
 #include "sandbox/record.h"
@@ -191,22 +191,13 @@ static int draft_rlimits(struct call *call, struct container_settings *settings,
 	return r;
 }
 
-static int take_mount(struct call *call, const Berth__Sandbox__V1__Mount *wish,
-		      struct launch_mount *ret_mount, struct err *err)
+static int take_volume(struct call *call, const Berth__Sandbox__V1__Mount *wish,
+		       struct launch_mount *mount, struct err *err)
 {
 	const struct volume *volume = volumes_find(&call->workload->volumes, wish->volume);
 	char quoted[NAME_QUOTED_MAX];
-	int r = names_check_path(wish->target, err);
+	int r;
 
-	if (r < 0)
-		return err_prefix(err, r, "target");
-	if (wish->n_layers > 0)
-		return err_set(err, ERR_UNSUPPORTED, EOPNOTSUPP,
-			       "layers: this release mounts volumes only");
-	if (strcmp(wish->target, "/") == 0 || path_is_reserved(wish->target))
-		return err_set(err, ERR_INVALID, EINVAL,
-			       "target: %s is no place for a volume: not /, /proc, /sys or /dev",
-			       wish->target);
 	if (!volume)
 		return err_set(err, ERR_INVALID, ENOENT, "the workload has no volume %s",
 			       names_quote(wish->volume, quoted));
@@ -224,17 +215,55 @@ static int take_mount(struct call *call, const Berth__Sandbox__V1__Mount *wish,
 			err, ERR_DENIED, EROFS,
 			"volume %s may only be read by AllowHostDirectories of this host's policy: mount it read_only",
 			volume->name);
-	*ret_mount = (struct launch_mount){
-		.source_fd = volume->fd,
-		.target = wish->target,
-		.sub_path = wish->sub_path,
-		.read_only = wish->read_only,
-		.map_ids = !volume->is_tmpfs && !call->workload->host_ids,
-	};
+	mount->source_fd = volume->fd;
+	mount->sub_path = wish->sub_path;
+	mount->map_ids = !volume->is_tmpfs && !call->workload->host_ids;
 	return 0;
 }
 
-static int draft_mounts(struct call *call, struct draft *draft, struct err *err)
+/* The files of an image, without what a root file system has in any case. */
+static int take_image(struct call *call, const Berth__Sandbox__V1__Mount *wish,
+		      struct container_settings *settings, struct launch_mount *mount,
+		      struct err *err)
+{
+	if (wish->volume[0])
+		return err_set(err, ERR_INVALID, EINVAL,
+			       "volume and layers: only one can be mounted");
+	if (!wish->read_only)
+		return err_set(err, ERR_INVALID, EROFS,
+			       "layers: an image is mounted for reading: mount it read_only");
+	if (wish->sub_path[0])
+		return err_set(err, ERR_UNSUPPORTED, EOPNOTSUPP,
+			       "sub_path: layers are mounted whole");
+	mount->map_ids = !call->workload->host_ids;
+	return draft_layers(call, wish->layers, wish->n_layers, settings, &mount->layers,
+			    &mount->layer_count, err);
+}
+
+static int take_mount(struct call *call, const Berth__Sandbox__V1__Mount *wish,
+		      struct container_settings *settings, struct launch_mount *ret_mount,
+		      struct err *err)
+{
+	struct launch_mount mount = { .source_fd = -1,
+				      .target = wish->target,
+				      .read_only = wish->read_only };
+	int r = names_check_path(wish->target, err);
+
+	if (r < 0)
+		return err_prefix(err, r, "target");
+	if (strcmp(wish->target, "/") == 0 || path_is_reserved(wish->target))
+		return err_set(err, ERR_INVALID, EINVAL,
+			       "target: %s is no place for a volume: not /, /proc, /sys or /dev",
+			       wish->target);
+	r = wish->n_layers > 0 ? take_image(call, wish, settings, &mount, err)
+			       : take_volume(call, wish, &mount, err);
+	if (r == 0)
+		*ret_mount = mount;
+	return r;
+}
+
+static int draft_mounts(struct call *call, struct draft *draft, struct container_settings *settings,
+			struct err *err)
 {
 	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
 
@@ -242,7 +271,7 @@ static int draft_mounts(struct call *call, struct draft *draft, struct err *err)
 		return err_set(err, ERR_INVALID, E2BIG, "mounts: %zu, at most %d", launch->n_mounts,
 			       MOUNTS_MAX);
 	for (size_t i = 0; i < launch->n_mounts; i++) {
-		int r = take_mount(call, launch->mounts[i], &draft->mounts[i], err);
+		int r = take_mount(call, launch->mounts[i], settings, &draft->mounts[i], err);
 
 		if (r < 0)
 			return err_prefix(err, r, "mounts[%zu]", i);
@@ -362,62 +391,27 @@ static int check_writable_layer(const struct call *call, struct err *err)
 	return writable_layer_check(bytes, call->request->launch->writable_layer_inodes, err);
 }
 
-static int check_layers(const struct call *call, struct err *err)
+static int draft_image(struct call *call, struct draft *draft, struct container_settings *settings,
+		       struct err *err)
 {
 	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
+	struct layer_root *root = &draft->spec.root_layers;
+	int r = 0;
 
 	if (launch->root_directory[0])
 		return err_set(err, ERR_INVALID, EINVAL,
 			       "root_directory and layers: only one can be the root");
-	if (launch->n_layers > OVERLAY_LAYERS_MAX)
-		return err_set(err, ERR_INVALID, E2BIG, "layers: %zu, at most %d", launch->n_layers,
-			       OVERLAY_LAYERS_MAX);
-	if (!launch->root_writable &&
-	    (launch->writable_layer_bytes || launch->writable_layer_inodes))
+	if (launch->root_writable)
+		r = check_writable_layer(call, err);
+	else if (launch->writable_layer_bytes || launch->writable_layer_inodes)
 		return err_set(err, ERR_INVALID, EINVAL,
 			       "writable_layer_bytes: the root is not writable");
-	return launch->root_writable ? check_writable_layer(call, err) : 0;
-}
-
-/* What the records keep is what is in use: all of them, also those that one above them hides. */
-static int draft_layers(struct call *call, struct draft *draft, struct container_settings *settings,
-			struct err *err)
-{
-	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
-	const struct layer_store *store = &call->host->layers;
-	const char **hexes = arena_alloc(call->arena, launch->n_layers * sizeof(*hexes));
-	size_t first = 0;
-	int r = check_layers(call, err);
-
-	if (r < 0)
-		return r;
-	settings->layers = calloc(launch->n_layers, UNPACK_HEX_MAX);
-	if (!hexes || !settings->layers)
-		return err_oom(err);
-	for (size_t i = 0; i < launch->n_layers; i++) {
-		const struct layer *layer;
-
-		r = names_check_digest(launch->layers[i], err);
-		if (r < 0)
-			return err_prefix(err, r, "layers[%zu]", i);
-		layer = layer_store_find(store, launch->layers[i] + strlen("sha256:"));
-		if (!layer)
-			return err_set(err, ERR_NOT_FOUND, ENOENT,
-				       "layers[%zu]: %s is not on this host", i, launch->layers[i]);
-		hexes[i] = launch->layers[i] + strlen("sha256:");
-		if (layer->cut)
-			first = i;
-		(void)sprintf(settings->layers + i * UNPACK_HEX_MAX, "%s%s", hexes[i],
-			      i + 1 < launch->n_layers ? " " : "");
-	}
-	draft->spec.layers = (struct layer_root){
-		.store_fd = store->fd,
-		.hexes = hexes + first,
-		.count = launch->n_layers - first,
-		.writable_bytes = launch->root_writable ? writable_bytes(call) : 0,
-		.writable_inodes = launch->writable_layer_inodes,
-	};
-	return 0;
+	if (r == 0)
+		r = draft_layers(call, launch->layers, launch->n_layers, settings, &root->hexes,
+				 &root->count, err);
+	root->writable_bytes = launch->root_writable ? writable_bytes(call) : 0;
+	root->writable_inodes = launch->writable_layer_inodes;
+	return r;
 }
 
 static int draft_root(struct call *call, struct draft *draft, struct container_settings *settings,
@@ -426,7 +420,7 @@ static int draft_root(struct call *call, struct draft *draft, struct container_s
 	const Berth__Sandbox__V1__Launch *launch = call->request->launch;
 
 	if (launch->n_layers > 0)
-		return draft_layers(call, draft, settings, err);
+		return draft_image(call, draft, settings, err);
 	draft->root_fd = policy_open_root(&call->host->policy, launch->root_directory,
 					  launch->root_writable, err);
 	draft->spec.root_fd = draft->root_fd;
@@ -472,6 +466,7 @@ static void draft_host(struct call *call, struct draft *draft, const struct cont
 	spec->rlimit_count = container->settings.n_rlimits;
 	spec->run_dir_fd = container->run_fd;
 	spec->monitor_program_fd = call->host->monitor_program_fd;
+	spec->store_fd = call->host->layers.fd;
 }
 
 /* Everything that may be refused comes before the first thing that is made. */
@@ -485,7 +480,7 @@ static int fill_draft(struct call *call, struct draft *draft, struct container *
 	if (r == 0)
 		r = draft_rlimits(call, &container->settings, err);
 	if (r == 0)
-		r = draft_mounts(call, draft, err);
+		r = draft_mounts(call, draft, &container->settings, err);
 	if (r == 0)
 		r = draft_filter(call, draft, &container->settings, err);
 	if (r == 0)

@@ -22,9 +22,11 @@ static const char *const env[] = { "A=1", NULL };
 static const char *const groups[] = { "logs", "audio" };
 static const struct identity_limit rlimits[] = { { RLIMIT_NOFILE, { 10, 20 } } };
 static struct taskgroup_limits limits = { .memory_max_bytes = 4711, .cpuset_cpus = "0-3" };
+static const char *const layers[] = { "0a", "0b", "0c" };
 static const struct launch_mount mounts[] = {
 	{ .source_fd = 0, .target = "/data", .sub_path = NULL, .read_only = true },
 	{ .source_fd = 1, .target = "/more", .sub_path = "a/b", .map_ids = true },
+	{ .source_fd = -1, .target = "/models", .layers = layers, .layer_count = 2 },
 };
 
 static struct launch_spec full_spec(void)
@@ -40,6 +42,7 @@ static struct launch_spec full_spec(void)
 	spec.group_path = "workloads/batch/t-42.1/main.3";
 	spec.limits = &limits;
 	spec.root_fd = 0;
+	spec.root_layers = (struct layer_root){ .hexes = layers, .count = 3, .writable_bytes = 7 };
 	spec.mounts = mounts;
 	spec.mount_count = ARRAY_SIZE(mounts);
 	spec.argv = argv;
@@ -90,12 +93,19 @@ static void a_launch_arrives_whole(void **state)
 	assert_int_equal(got.namespaces.user_fd, -1);
 	assert_string_equal(got.group_path, spec.group_path);
 	assert_memory_equal(got.limits, &limits, sizeof(limits));
-	assert_int_equal(got.mount_count, 2);
+	assert_int_equal(got.mount_count, 3);
 	assert_string_equal(got.mounts[0].target, "/data");
 	assert_null(got.mounts[0].sub_path);
 	assert_true(got.mounts[0].read_only && got.mounts[0].source_fd > 2);
 	assert_string_equal(got.mounts[1].sub_path, "a/b");
 	assert_true(got.mounts[1].map_ids);
+	assert_int_equal(got.mounts[1].layer_count, 0);
+	assert_int_equal(got.mounts[2].source_fd, -1);
+	assert_int_equal(got.mounts[2].layer_count, 2);
+	assert_string_equal(got.mounts[2].layers[1], "0b");
+	assert_int_equal(got.root_layers.count, 3);
+	assert_string_equal(got.root_layers.hexes[2], "0c");
+	assert_int_equal(got.root_layers.writable_bytes, 7);
 	assert_string_equal(got.argv[1], "-c");
 	assert_string_equal(got.argv[2], "");
 	assert_null(got.argv[3]);

@@ -68,6 +68,7 @@ static void a_containers_record_reads_back_with_its_profile(void **state)
 	struct container_settings settings = { 0 };
 	struct record_container back = { 0 };
 	struct err err = { 0 };
+	char *layers;
 
 	container->group_id = 12345678901ULL;
 	container->settings.capabilities = 0x21;
@@ -76,6 +77,10 @@ static void a_containers_record_reads_back_with_its_profile(void **state)
 	container->settings.n_rlimits = 1;
 	container->settings.rlimits[0] = (struct identity_limit){ RLIMIT_NOFILE,
 								  { 10, RLIM_INFINITY } };
+	/* As many as there can be, in more than a line of a configuration may have. */
+	layers = container->settings.layers = calloc(256, 65);
+	for (int i = 0; i < 256; i++)
+		(void)sprintf(layers + 65 * (ptrdiff_t)i, "%064x%s", i, i < 255 ? " " : "");
 	assert_int_equal(record_write_container(dir_fd, "boot", container, &err), 0);
 	if (record_read_container(dir, dir_fd, &back, &settings, &err) < 0)
 		fail_msg("%s", err.text);
@@ -83,9 +88,11 @@ static void a_containers_record_reads_back_with_its_profile(void **state)
 	assert_int_equal(back.group_id, 12345678901ULL);
 	assert_int_equal(settings.capabilities, 0x21);
 	assert_string_equal(settings.json, "{\"a\":\n1}");
+	assert_string_equal(settings.layers, layers);
 	assert_true(settings.n_rlimits == 1 && settings.rlimits[0].value.rlim_cur == 10 &&
 		    settings.rlimits[0].value.rlim_max == RLIM_INFINITY);
 	free(settings.json);
+	free(settings.layers);
 	record_container_done(&back);
 	registry_clear(&host.registry);
 }

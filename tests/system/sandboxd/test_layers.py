@@ -23,8 +23,8 @@ if os.geteuid() != 0:
     sys.exit(77)
 
 from layer_maker import GZIP, PLAIN, ZSTD, Layer, blob, compress, digest, unpack
-from sandboxd_client import (DENIED, EXHAUSTED, INVALID, NOT_FOUND, PRECONDITION, Daemon, Refused, close_all,
-                             ref)
+from sandboxd_client import (DENIED, EXHAUSTED, INVALID, NOT_FOUND, PRECONDITION, UNSUPPORTED, Daemon, Refused,
+                             close_all, pb, ref)
 import changes
 
 BUILD = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build"
@@ -59,7 +59,7 @@ class Story(unittest.TestCase):
 
     def entries(self):
         """What is in the store beside what is always there."""
-        return sorted(set(os.listdir(self.store)) - {"base", "lock"}) if os.path.isdir(self.store) else []
+        return sorted(set(os.listdir(self.store)) - {"base", "empty", "lock"}) if os.path.isdir(self.store) else []
 
     def refused(self, tar, kind=INVALID, says="", **options):
         with self.assertRaises(Refused) as caught:
@@ -425,8 +425,11 @@ class LaunchStory(Story):
     def launch(self, tars, script, attempt=1, fact="exited", **fields):
         self.client.ask("launch", ref=ref("w-1", "main", attempt=attempt), layers=[digest(tar) for tar in tars],
                         command=["/bin/sh", "-c", script], gate_open=True, **fields)
-        close_all(self.client.fact_fds if self.client.wait_fact("started", fail_on=("start_failed",)) else [])
-        return self.client.wait_fact(fact, timeout=60) if fact == "exited" else None
+
+        def ours(found):
+            return found.ref.attempt == attempt
+        close_all(self.client.fact_fds if self.client.wait_fact("started", ours, fail_on=("start_failed",)) else [])
+        return self.client.wait_fact(fact, ours, timeout=60) if fact == "exited" else None
 
     def log_of(self):
         """Of the last attempt that wrote something."""
@@ -495,6 +498,73 @@ class TestLaunch(LaunchStory):
             with self.assertRaises(Refused) as caught:
                 self.client.ask("launch", ref=ref("w-1", "main"), layers=layers, command=["/bin/sh"], **fields)
             self.assertEqual(caught.exception.kind, kind, caught.exception.text)
+        self.launch([self.base], "true")
+
+
+class TestVolumes(LaunchStory):
+    """An image that is mounted in a container."""
+
+    def mount(self, tars, target="/data", **fields):
+        return pb.Mount(**{"target": target, "read_only": True, "layers": [digest(tar) for tar in tars], **fields})
+
+    def test_its_files_are_there_for_reading_alone(self):
+        models = Layer().add("m", mode=0o750, uid=33).add("m/one", "1", uid=33).add("m/two", "2").add("su", "x", mode=0o4755) \
+            .bytes()
+        newer = Layer().add("m", mode=0o750, uid=33).add("m/.wh.one", "").add("three", "3").bytes()
+        root = Layer().add("data").add("more").bytes()
+        for tar in (self.base, root, models, newer):
+            unpack(self.client, tar)
+        script = "b=/bin/busybox; $b ls /data /data/m /more; $b stat -c '%u %a' /data/m; $b cat /data/m/two; echo; " \
+                 "echo x > /data/three || echo no; $b touch /data/new || echo no; $b grep ' /data ' /proc/mounts"
+        self.launch([self.base, root], script, user="www",
+                    mounts=[self.mount([models, newer]), self.mount([newer], "/more")])
+        lines = self.log_of()
+        self.assertEqual(lines[:11], ["/data:", "m", "su", "three", "", "/data/m:", "two", "", "/more:", "m", "three"])
+        self.assertEqual(lines[11:13], ["33 750", "2"])
+        self.assertEqual(lines.count("no"), 2)
+        self.assertTrue(all(word in lines[-1] for word in ("ro,", "nosuid", "nodev")), lines)
+
+    def test_it_is_in_use_and_counts(self):
+        for tar in (self.base, self.upper):
+            unpack(self.client, tar)
+        self.launch([self.base], "/bin/busybox sleep 1000", fact=None, mounts=[self.mount([self.upper], "/o")])
+        self.client.close()
+        self.daemon.kill()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        with self.assertRaises(Refused) as caught:
+            self.client.ask("remove_layer", diff_id=digest(self.upper))
+        self.assertEqual(caught.exception.kind, PRECONDITION)
+        self.client.ask("kill", ref=ref("w-1"))
+        self.client.ask("inventory")
+        self.client.wait_fact("exited")
+        self.client.ask("remove_layer", diff_id=digest(self.upper))
+        # As many as there can be, and their record is read again.
+        many = [Layer().add("n", str(i)).bytes() for i in range(127)]
+        for tar in many:
+            unpack(self.client, tar)
+        self.launch([self.base] + many, "/bin/busybox sleep 1000", attempt=2, fact=None,
+                    mounts=[self.mount(many + [self.base], "/o")])
+        self.client.close()
+        self.daemon.kill()
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.assertEqual([layer.in_use for layer in self.client.ask("list_layers").list_layers.layers], [True] * 128)
+
+    def test_what_cannot_be_mounted_is_refused(self):
+        unpack(self.client, self.base)
+        for mounts, kind, says in (
+                ([self.mount([self.upper])], NOT_FOUND, "mounts[0]: layers[0]"),
+                ([self.mount([self.base], read_only=False)], INVALID, "read_only"),
+                ([self.mount([self.base], volume="v")], INVALID, "only one"),
+                ([self.mount([self.base], sub_path="bin")], UNSUPPORTED, "whole"),
+                ([self.mount([self.base], "/proc/x")], INVALID, "no place"),
+                ([self.mount([self.base] * 128), self.mount([self.base] * 128, "/etc")], INVALID, "at most 256")):
+            with self.assertRaises(Refused) as caught:
+                self.client.ask("launch", ref=ref("w-1", "main"), layers=[digest(self.base)], command=["/bin/sh"],
+                                mounts=mounts)
+            self.assertEqual(caught.exception.kind, kind, caught.exception.text)
+            self.assertIn(says, caught.exception.text)
         self.launch([self.base], "true")
 
 
