@@ -360,6 +360,7 @@ static bool wants(const struct telemetry_stream *stream, const struct workload *
 static bool has_changed(struct window *window, const struct record *record,
 			const struct workload *workload)
 {
+	const struct engine_told told = engine_workload_told(workload);
 	const struct reported now = {
 		.cpu_ns = record->usage.cpu_usage_ns,
 		.memory = record->usage.memory_current,
@@ -367,8 +368,8 @@ static bool has_changed(struct window *window, const struct record *record,
 		.io = record->usage.io_read_bytes + record->usage.io_write_bytes,
 		.log = record->log_bytes + record->log_dropped_bytes,
 		.denied = record->denied,
-		.state = (int)engine_workload_state(workload),
-		.restarts = engine_workload_restarts(workload),
+		.state = (int)told.state,
+		.restarts = told.restarts,
 	};
 	const struct reported *was = &window->reported;
 	bool changed = now.cpu_ns != was->cpu_ns || now.memory != was->memory ||
@@ -432,6 +433,7 @@ static int add_workload(struct telemetry_stream *stream, const struct telemetry_
 {
 	const struct workload *workload = engine_find(stream->telemetry->engine, known->id);
 	Berth__V1__WorkloadUsage *usage;
+	struct engine_told told;
 	bool changed = false;
 
 	if (!workload || engine_workload_instance(workload) != known->instance ||
@@ -442,9 +444,10 @@ static int add_workload(struct telemetry_stream *stream, const struct telemetry_
 		return -ENOMEM;
 	if (stream->changes_only && !stream->snapshot && !changed)
 		return 0;
-	usage->generation = engine_workload_generation(workload);
-	usage->restarts = engine_workload_restarts(workload);
-	usage->state = engine_workload_state(workload);
+	told = engine_workload_told(workload);
+	usage->generation = told.generation;
+	usage->restarts = told.restarts;
+	usage->state = told.state;
 	if (copy_labels(arena, engine_workload_spec(workload), usage) < 0)
 		return -ENOMEM;
 	return arena_append(arena, &ret->workloads, &ret->n_workloads, usage);

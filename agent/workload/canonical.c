@@ -258,10 +258,16 @@ uint8_t *spec_pack(const Berth__V1__WorkloadSpec *message, size_t *ret_bytes)
 
 void spec_free(struct spec *spec)
 {
-	if (!spec)
+	if (!spec || --spec->refs > 0)
 		return;
 	arena_done(&spec->arena);
 	free(spec);
+}
+
+struct spec *spec_ref(struct spec *spec)
+{
+	spec->refs++;
+	return spec;
 }
 
 struct spec *spec_new(const Berth__V1__WorkloadSpec *message, struct err *err)
@@ -275,6 +281,7 @@ struct spec *spec_new(const Berth__V1__WorkloadSpec *message, struct err *err)
 		(void)err_oom(err);
 		return NULL;
 	}
+	spec->refs = 1;
 	arena_init(&spec->arena, SPEC_ARENA_BYTES);
 	spec->message = berth__v1__workload_spec__unpack(&spec->arena.allocator, n, bytes);
 	if (!spec->message || canonicalise(spec) < 0) {

@@ -31,7 +31,9 @@ struct spec;
 
 /* A canonical copy of @message, which has been validated. NULL without memory, with @err. */
 struct spec *spec_new(const Berth__V1__WorkloadSpec *message, struct err *err);
-void spec_free(struct spec *spec); /* NULL is fine */
+/* Whoever has a reference frees it; NULL is fine. */
+struct spec *spec_ref(struct spec *spec);
+void spec_free(struct spec *spec);
 
 /* The canonical bytes, for the caller to free; NULL without memory. */
 uint8_t *spec_pack(const Berth__V1__WorkloadSpec *message, size_t *ret_bytes);

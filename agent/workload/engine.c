@@ -99,6 +99,7 @@ static bool is_due(const struct workload *workload, const struct engine_waiter *
 {
 	/* What is told is durable, or cannot be made so. */
 	bool ended = workload_is_ended(workload) && workload->life_answered;
+	bool stuck = workload->state == STATE(STUCK) && workload->life_answered;
 
 	*ret_reason = NULL;
 	if (workload->refused && workload->generation == waiter->generation &&
@@ -114,7 +115,7 @@ static bool is_due(const struct workload *workload, const struct engine_waiter *
 		}
 		if (waiter->generation > workload->generation) {
 			/* Its turn comes once the old one has gone, unless nothing follows. */
-			if (workload->successor && workload->state == STATE(STUCK))
+			if (workload->successor && stuck)
 				*ret_reason = FAULT_STUCK;
 			if (workload->successor)
 				return *ret_reason != NULL;
@@ -128,13 +129,11 @@ static bool is_due(const struct workload *workload, const struct engine_waiter *
 		return (workload->intent_answered && workload->life_answered) || ended ||
 		       workload->generation > waiter->generation;
 	case UNTIL_ENDED:
-		return ended || workload->state == STATE(STUCK) ||
-		       workload->generation > waiter->generation;
+		return ended || stuck || workload->generation > waiter->generation;
 	case UNTIL_GONE:
-		if (workload->state == STATE(STUCK))
+		if (stuck)
 			*ret_reason = FAULT_STUCK;
-		return workload->state == STATE(STUCK) || workload->buried ||
-		       workload->generation > waiter->generation;
+		return stuck || workload->buried || workload->generation > waiter->generation;
 	default:
 		return false;
 	}

@@ -173,6 +173,7 @@ int engine_get(struct engine *engine, const Berth__V1__GetRequest *request, stru
 int engine_list(struct engine *engine, const Berth__V1__ListRequest *request, struct arena *arena,
 		Berth__V1__ListResponse *ret, struct err *err, struct engine_fault *fault);
 int engine_fill_node(struct engine *engine, struct arena *arena, Berth__V1__Node *ret);
+/* As it is on record: what is on its way to the disk is not told. */
 int engine_fill_status(const struct workload *workload, struct arena *arena,
 		       Berth__V1__WorkloadStatus *ret);
 
@@ -414,6 +415,13 @@ uint32_t engine_workload_restarts(const struct workload *workload);
 /* Whether a workload that has not ended, or is to take the place of one, runs from the image that is called
  * @name as a whole. *ret_user is one of them, and is valid until the loop runs again. */
 bool engine_uses_image(const struct engine *engine, const char *name, const char **ret_user);
+/* As it is on record: what callers may be told. Those before it are as it is now. */
+struct engine_told {
+	Berth__V1__WorkloadState state;
+	uint64_t generation;
+	uint32_t restarts;
+};
+struct engine_told engine_workload_told(const struct workload *workload);
 /* NULL where there is none of that name. Valid until the loop runs again. */
 const struct workload *engine_find(const struct engine *engine, const char *id);
 /* The spec with its defaults filled in; the engine's own. */

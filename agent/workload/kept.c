@@ -50,7 +50,7 @@ static int fill_status(const struct workload *workload, struct arena *arena,
 		       Berth__Agent__V1__Life *life)
 {
 	life->status = arena_message(arena, &berth__v1__workload_status__descriptor);
-	if (!life->status || engine_fill_status(workload, arena, life->status) < 0)
+	if (!life->status || status_fill_now(workload, arena, life->status) < 0)
 		return -ENOMEM;
 	life->status->event_sequence = workload->event_sequence; /* told or not */
 	if (workload->durable)
@@ -133,7 +133,10 @@ static void on_life_stored(void *userdata, uint64_t ticket, const struct err *er
 	struct workload *workload = slot < engine->n_slots ? engine->slots[slot] : NULL;
 
 	/* A failure shows in the store's own sentence; it is put again when the disk takes it. */
-	if (!workload || workload->life_ticket != ticket)
+	if (!workload)
+		return;
+	told_answered(workload, ticket);
+	if (workload->life_ticket != ticket)
 		return;
 	workload->life_answered = true;
 	if (engine->depth > 0) {
@@ -145,43 +148,61 @@ static void on_life_stored(void *userdata, uint64_t ticket, const struct err *er
 	engine_leave(engine);
 }
 
-static void put_life(struct workload *workload)
+static void put_life(struct workload *workload, const struct kept_life *kept)
 {
 	struct engine *engine = workload->engine;
 	const struct store_done done = {
 		.call = on_life_stored,
 		.userdata = engine,
-		.ticket = (uint64_t)workload->slot << 32 | (uint32_t)++engine->last_ticket,
+		.ticket = workload->life_ticket,
 	};
 
-	workload->life_ticket = done.ticket;
 	workload->life_answered = false;
-	engine->store->ops->put_life(engine->store, workload->id, workload->kept,
-				     workload->kept_bytes, &done);
+	engine->store->ops->put_life(engine->store, workload->id, kept->bytes, kept->n, &done);
+}
+
+static uint64_t next_ticket(struct workload *workload)
+{
+	workload->life_ticket = (uint64_t)workload->slot << 32 |
+				(uint32_t)++workload->engine->last_ticket;
+	return workload->life_ticket;
+}
+
+static bool is_same(const struct kept_life *a, const struct kept_life *b)
+{
+	return a && b && a->n == b->n && memcmp(a->bytes, b->bytes, a->n) == 0;
 }
 
 void workload_keep(struct workload *workload)
 {
 	Berth__Agent__V1__Life life = BERTH__AGENT__V1__LIFE__INIT;
-	cleanup_free uint8_t *bytes = NULL;
 	cleanup_arena struct arena arena;
-	size_t n;
+	struct kept_life *kept;
 
 	arena_init(&arena, LIFE_ARENA_BYTES);
 	/* What is deleted has its tombstone. */
 	if (workload->slot == UINT32_MAX || fill_life(workload, &arena, &life) < 0)
 		return;
-	n = berth__agent__v1__life__get_packed_size(&life);
-	bytes = malloc(n ? n : 1);
-	if (!bytes)
-		return; /* the next change tries again */
-	(void)berth__agent__v1__life__pack(&life, bytes);
-	if (workload->kept && n == workload->kept_bytes && memcmp(bytes, workload->kept, n) == 0)
+	kept = kept_life_new(workload->spec, &life);
+	/* Without memory the next change tries again. */
+	if (!kept || is_same(kept, told_last(workload))) {
+		kept_life_free(kept);
 		return;
-	free(workload->kept);
-	workload->kept = take_ptr(&bytes);
-	workload->kept_bytes = n;
-	put_life(workload);
+	}
+	kept->ticket = next_ticket(workload);
+	told_put(workload, kept);
+	put_life(workload, kept);
+}
+
+/* After the disk had failed. */
+static void put_life_again(struct workload *workload)
+{
+	struct kept_life *kept = (struct kept_life *)told_last(workload);
+
+	if (!kept)
+		return;
+	kept->ticket = next_ticket(workload);
+	put_life(workload, kept);
 }
 
 static void fill_records(const struct engine *engine, struct arena *arena,
@@ -241,8 +262,7 @@ void engine_keep_all(struct engine *engine)
 		if (!workload->refused || workload->is_replacement)
 			workload_put_intent(workload, workload->no_restart);
 		workload_keep(workload);
-		if (workload->kept)
-			put_life(workload);
+		put_life_again(workload);
 	}
 }
 
@@ -530,16 +550,6 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 	workload_touch(workload);
 }
 
-/* What the store has need not be put again. */
-static void remember_kept(struct workload *workload, const uint8_t *bytes, size_t n)
-{
-	free(workload->kept);
-	workload->kept = malloc(n ? n : 1);
-	workload->kept_bytes = workload->kept ? n : 0;
-	if (workload->kept)
-		memcpy(workload->kept, bytes, n);
-}
-
 static int load_life(void *userdata, const char *id, const uint8_t *bytes, size_t n)
 {
 	struct engine *engine = userdata;
@@ -555,7 +565,9 @@ static int load_life(void *userdata, const char *id, const uint8_t *bytes, size_
 		r = unkept_take_place(workload, life);
 	/* Of an earlier life of the id it says nothing. */
 	if (r == 0 && life && life->status && life->instance == workload->instance) {
-		remember_kept(workload, bytes, n);
+		/* What the store has need not be put again. */
+		told_forget(workload);
+		workload->told = kept_life_new(workload->spec, life);
 		take_life(workload, life);
 	}
 	if (life)

@@ -21,7 +21,7 @@ int engine_get(struct engine *engine, const Berth__V1__GetRequest *request, stru
 	if (r < 0)
 		return r;
 	workload = engine_lookup(engine, request->id);
-	if (!workload)
+	if (!workload || !told_is_there(workload))
 		return err_set(err, ERR_NOT_FOUND, ENOENT, "no workload %s on this host",
 			       request->id);
 	ret->workload = arena_message(arena, &berth__v1__workload__descriptor);
@@ -40,12 +40,13 @@ static bool has_label(const Berth__V1__WorkloadSpec *spec, const char *key, cons
 
 static bool matches(const struct workload *workload, const Berth__V1__ListRequest *request)
 {
+	const struct engine_told told = engine_workload_told(workload);
 	bool state = request->n_states == 0;
 
 	for (size_t i = 0; i < request->n_states; i++)
-		state |= request->states[i] == workload->state;
+		state |= request->states[i] == told.state;
 	for (size_t i = 0; state && i < request->n_labels; i++)
-		if (!has_label(workload->spec->message, request->labels[i]->key,
+		if (!has_label(told_spec(workload), request->labels[i]->key,
 			       request->labels[i]->value))
 			return false;
 	return state;
@@ -86,7 +87,7 @@ int engine_list(struct engine *engine, const Berth__V1__ListRequest *request, st
 		const struct workload *workload = engine->by_id[i];
 		Berth__V1__Workload *message;
 
-		if (!matches(workload, request))
+		if (!told_is_there(workload) || !matches(workload, request))
 			continue;
 		if (ret->n_workloads == max) {
 			ret->next_page_token = ret->workloads[max - 1]->status->id;

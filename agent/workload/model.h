@@ -34,6 +34,7 @@
 
 /* A message of the engine's own, with the arena that it lives in. */
 struct spec {
+	unsigned int refs;
 	struct arena arena;
 	Berth__V1__WorkloadSpec *message; /* canonical: see canonical.h */
 };
@@ -122,6 +123,15 @@ struct promise {
 	void (*kept)(struct promise *promise, const struct err *err);
 };
 
+/* A life as it was put, packed; and the spec that it had then. */
+struct kept_life {
+	uint64_t ticket;
+	struct spec *spec; /* a reference */
+	struct engine_told told;
+	size_t n;
+	uint8_t bytes[];
+};
+
 /* What a shortage of memory did to a workload: hold.c. */
 struct hold {
 	bool busy;           /* berth-sandboxd was asked */
@@ -168,10 +178,11 @@ struct workload {
 	bool is_replacement;  /* it took an earlier life's place */
 	bool lifeless;        /* loaded, but where it stood is lost: berth-sandboxd may know */
 	bool intent_answered; /* the last one is durable, or cannot be */
-	/* The last life that was put, and whether it was answered. */
-	uint8_t *kept;
-	size_t kept_bytes;
-	uint64_t life_ticket;
+	/* Its lives on record, and on their way there: told.c. */
+	struct kept_life *told;
+	struct kept_life *next;
+	struct kept_life *last;
+	uint64_t life_ticket; /* the last one's */
 	bool life_answered;
 	uint64_t intent_ticket;
 	bool waits_for_room; /* accepted, but what goes away still holds the room */
@@ -699,6 +710,22 @@ bool sessions_took_fact(struct engine *engine, const Berth__Sandbox__V1__Fact *f
 void tail_read(const char *log_dir, const char *workload, const char *container,
 	       uint64_t since_wall_ns, struct arena *arena, Berth__V1__ExitRecord *record);
 
+/* told.c */
+/* NULL without memory. */
+struct kept_life *kept_life_new(struct spec *spec, const Berth__Agent__V1__Life *life);
+void kept_life_free(struct kept_life *kept);
+const struct kept_life *told_last(const struct workload *workload); /* NULL: none was put */
+void told_put(struct workload *workload, struct kept_life *kept);
+void told_answered(struct workload *workload, uint64_t ticket);
+void told_forget(struct workload *workload);
+/* There is something to be told of. */
+bool told_is_there(const struct workload *workload);
+const Berth__V1__WorkloadSpec *told_spec(const struct workload *workload);
+
 /* status.c */
+/* As it is now, on record or not. */
+int status_fill_now(const struct workload *workload, struct arena *arena,
+		    Berth__V1__WorkloadStatus *ret);
+void status_fill_lease(const struct workload *workload, Berth__V1__WorkloadStatus *ret);
 int status_fill_workload(const struct workload *workload, bool with_spec, struct arena *arena,
 			 Berth__V1__Workload *ret);

@@ -84,8 +84,16 @@ static Berth__V1__ContainerStatus *container_status(const struct container *cont
 	return ret;
 }
 
-int engine_fill_status(const struct workload *workload, struct arena *arena,
-		       Berth__V1__WorkloadStatus *ret)
+void status_fill_lease(const struct workload *workload, Berth__V1__WorkloadStatus *ret)
+{
+	if (!workload->lease)
+		return;
+	ret->_lease_left_ms_case = BERTH__V1__WORKLOAD_STATUS___LEASE_LEFT_MS_LEASE_LEFT_MS;
+	ret->lease_left_ms = lease_left_ns(workload) / NS_PER_MS;
+}
+
+int status_fill_now(const struct workload *workload, struct arena *arena,
+		    Berth__V1__WorkloadStatus *ret)
 {
 	const Berth__V1__WorkloadSpec *spec = workload->spec->message;
 
@@ -116,10 +124,7 @@ int engine_fill_status(const struct workload *workload, struct arena *arena,
 	ret->ready_changed_unix_ns = workload->ready_changed_wall_ns;
 	if (workload->scheduler)
 		ret->scheduler = workload->scheduler;
-	if (workload->lease) {
-		ret->_lease_left_ms_case = BERTH__V1__WORKLOAD_STATUS___LEASE_LEFT_MS_LEASE_LEFT_MS;
-		ret->lease_left_ms = lease_left_ns(workload) / NS_PER_MS;
-	}
+	status_fill_lease(workload, ret);
 	/* A number that was not told may come to be another event's. */
 	ret->event_sequence = workload->event_sequence < workload->engine->events.durable
 				      ? workload->event_sequence
@@ -138,6 +143,6 @@ int status_fill_workload(const struct workload *workload, bool with_spec, struct
 	if (!ret->status)
 		return -ENOMEM;
 	if (with_spec)
-		ret->spec = workload->spec->message;
+		ret->spec = (Berth__V1__WorkloadSpec *)told_spec(workload);
 	return engine_fill_status(workload, arena, ret->status);
 }

@@ -252,7 +252,7 @@ void workload_free(struct workload *workload)
 	}
 	free(workload->successor);
 	free(workload->scheduler);
-	free(workload->kept);
+	told_forget(workload);
 	free(workload);
 }
 

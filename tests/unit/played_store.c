@@ -218,10 +218,8 @@ void played_store_init(struct played_store *store)
 	store->store.ops = &ops;
 }
 
-void played_store_commit(struct played_store *store, const struct err *err)
+static void commit(struct played_store *store, size_t n, const struct err *err)
 {
-	size_t n = store->n_waiting;
-
 	/* Answers may put more, behind these. */
 	for (size_t i = 0; i < n; i++) {
 		struct played_write write = store->waiting[i];
@@ -236,6 +234,16 @@ void played_store_commit(struct played_store *store, const struct err *err)
 	memmove(store->waiting, store->waiting + n,
 		(store->n_waiting - n) * sizeof(store->waiting[0]));
 	store->n_waiting -= n;
+}
+
+void played_store_commit(struct played_store *store, const struct err *err)
+{
+	commit(store, store->n_waiting, err);
+}
+
+void played_store_commit_first(struct played_store *store, size_t n)
+{
+	commit(store, n < store->n_waiting ? n : store->n_waiting, NULL);
 }
 
 void played_store_commit_all(struct played_store *store)

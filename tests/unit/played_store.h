@@ -33,6 +33,8 @@ void played_store_init(struct played_store *store);
 void played_store_done(struct played_store *store);
 /* Keep what waits, or fail it with @err. */
 void played_store_commit(struct played_store *store, const struct err *err);
+/* Keep the first @n of what waits, or what there is. */
+void played_store_commit_first(struct played_store *store, size_t n);
 /* Until nothing waits, of what comes of that neither. */
 void played_store_commit_all(struct played_store *store);
 /* Put all that is kept into @to, in its order. */

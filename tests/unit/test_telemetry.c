@@ -39,19 +39,9 @@ uint64_t engine_workload_instance(const struct workload *workload)
 	return 7;
 }
 
-uint64_t engine_workload_generation(const struct workload *workload)
+struct engine_told engine_workload_told(const struct workload *workload)
 {
-	return 3;
-}
-
-Berth__V1__WorkloadState engine_workload_state(const struct workload *workload)
-{
-	return state;
-}
-
-uint32_t engine_workload_restarts(const struct workload *workload)
-{
-	return 0;
+	return (struct engine_told){ .state = state, .generation = 3 };
 }
 
 /* ---- A cgroup made of plain files ---- */
