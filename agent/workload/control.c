@@ -18,10 +18,11 @@ static void bar_generation(struct command *command, const char *id)
 	uint64_t generation = command->fence->generation;
 
 	command->put = true;
-	if (!workload) {
+	/* What is being buried keeps nothing but its tombstone. */
+	if (!workload || workload->bury_ticket)
 		workload_bury(engine, id, generation);
-	} else if (generation >= workload->generation &&
-		   generation > workload->stopped_generation) {
+	if (workload && generation >= workload->generation &&
+	    generation > workload->stopped_generation) {
 		workload->stopped_generation = generation;
 		workload_touch(workload);
 	}

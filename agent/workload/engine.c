@@ -201,21 +201,11 @@ void engine_enter(struct engine *engine)
 	engine->depth++;
 }
 
-static struct workload *first_buried(const struct engine *engine)
-{
-	struct workload *workload;
-
-	TAILQ_FOREACH(workload, &engine->gone, gone_link)
-	if (workload->buried)
-		return workload;
-	return NULL;
-}
-
 static void free_gone(struct engine *engine)
 {
 	struct workload *workload;
 
-	while ((workload = first_buried(engine))) {
+	while ((workload = TAILQ_FIRST(&engine->gone))) {
 		TAILQ_REMOVE(&engine->gone, workload, gone_link);
 		answer_waiters(workload);
 		workload_free(workload);
@@ -244,7 +234,7 @@ void engine_leave(struct engine *engine)
 	free_gone(engine);
 	events_tell(&engine->events);
 	/* Those callbacks may have touched more. */
-	if (!TAILQ_EMPTY(&engine->touched) || first_buried(engine)) {
+	if (!TAILQ_EMPTY(&engine->touched) || !TAILQ_EMPTY(&engine->gone)) {
 		engine_leave(engine);
 		return;
 	}

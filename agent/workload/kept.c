@@ -181,7 +181,8 @@ void workload_keep(struct workload *workload)
 
 	arena_init(&arena, LIFE_ARENA_BYTES);
 	/* What is deleted has its tombstone. */
-	if (workload->slot == UINT32_MAX || fill_life(workload, &arena, &life) < 0)
+	if (workload->slot == UINT32_MAX || workload->bury_ticket ||
+	    fill_life(workload, &arena, &life) < 0)
 		return;
 	kept = kept_life_new(workload->spec, &life);
 	/* Without memory the next change tries again. */
@@ -258,6 +259,8 @@ void engine_keep_all(struct engine *engine)
 	for (size_t i = 0; i < engine->n_workloads; i++) {
 		struct workload *workload = engine->by_id[i];
 
+		if (workload->bury_ticket)
+			continue; /* the fence has it */
 		/* Of what is taken back there is to be no intent. */
 		if (!workload->refused || workload->is_replacement)
 			workload_put_intent(workload, workload->no_restart);

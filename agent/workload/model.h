@@ -205,7 +205,7 @@ struct workload {
 	uint64_t inventory_round; /* the last one that had it */
 	bool removing;            /* ended; berth-sandboxd was asked to remove all */
 	uint64_t bury_ticket;     /* of its tombstone */
-	bool buried; /* that is durable, or cannot be: waiters may hear that it is gone */
+	bool buried;              /* that is durable, or cannot be: it is there no more */
 
 	struct timer backoff;
 	struct timer disconnect; /* while @lease */

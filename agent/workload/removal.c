@@ -17,16 +17,33 @@ static uint64_t highest_generation(const struct workload *workload)
 								   : workload->stopped_generation;
 }
 
+/* Its tombstone is durable, or cannot be: it is not there any more. What was asked for meanwhile begins with
+ * nothing before it. */
+static void leave(struct workload *workload)
+{
+	struct engine *engine = workload->engine;
+
+	workload->buried = true;
+	if (workload->successor) {
+		told_forget(workload);
+		workload_succeed(workload);
+		return;
+	}
+	workload_tell_life_over(workload);
+	engine_drop_workload(engine, workload);
+}
+
 static void on_buried(void *userdata, uint64_t ticket, const struct err *err)
 {
 	struct engine *engine = userdata;
-	struct workload *workload;
+	uint32_t slot = (uint32_t)(ticket >> 32);
+	struct workload *workload = slot < engine->n_slots ? engine->slots[slot] : NULL;
 
 	FAILPOINT("berthd.delete.buried");
+	if (!workload || workload->bury_ticket != ticket)
+		return;
 	engine_enter(engine);
-	TAILQ_FOREACH(workload, &engine->gone, gone_link)
-	if (workload->bury_ticket == ticket)
-		workload->buried = true; /* its waiters are answered in engine_leave() */
+	leave(workload);
 	engine_leave(engine);
 }
 
@@ -35,9 +52,11 @@ static void bury(struct workload *workload)
 {
 	struct engine *engine = workload->engine;
 	uint64_t generation = workload->refused ? 0 : highest_generation(workload);
-	const struct store_done done = { .call = on_buried,
-					 .userdata = engine,
-					 .ticket = ++engine->last_serial };
+	const struct store_done done = {
+		.call = on_buried,
+		.userdata = engine,
+		.ticket = (uint64_t)workload->slot << 32 | (uint32_t)++engine->last_ticket,
+	};
 
 	workload->bury_ticket = done.ticket;
 	if (generation)
@@ -45,19 +64,16 @@ static void bury(struct workload *workload)
 	engine->store->ops->put_tombstone(engine->store, workload->id, generation, &done);
 }
 
+/* Until that is durable it is still there, as it was last: a crash would bring it back. */
 static void gone(struct workload *workload)
 {
-	struct engine *engine = workload->engine;
-
 	FAILPOINT("berthd.delete.gone");
-	workload->removing = false;
 	if (workload->successor) {
+		workload->removing = false;
 		workload_succeed(workload);
 		return;
 	}
 	workload_event(workload, NULL, REASON(DELETED), NULL, "deleted");
-	workload_tell_life_over(workload);
-	engine_drop_workload(engine, workload);
 	FAILPOINT("berthd.delete.told");
 	bury(workload);
 }
@@ -68,7 +84,7 @@ static void on_removed(void *userdata, const struct sandboxlink_call *call,
 	struct engine *engine = userdata;
 	struct workload *workload = engine_find_slot(engine, (uint32_t)call->key[0], call->key[1]);
 
-	if (!workload || !workload->removing)
+	if (!workload || !workload->removing || workload->bury_ticket)
 		return;
 	/* Whatever it said: berth-sandboxd goes on removing by itself, and what it still has when
 	 * the next connection begins is removed as unknown. */

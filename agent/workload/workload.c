@@ -583,6 +583,7 @@ void workload_succeed(struct workload *workload)
 	struct engine *engine = workload->engine;
 	struct successor *next = take_ptr(&workload->successor);
 
+	uncharge(workload); /* it held the room for the new one */
 	workload_tell_life_over(workload);
 	if (workload_change_spec(workload, next->spec) < 0) {
 		/* Nothing runs, and the new life cannot begin: the workload stays ended as it was,
@@ -606,7 +607,9 @@ void workload_succeed(struct workload *workload)
 	workload->host_id_first = 0;
 	workload->durable = false;
 	workload->refused = false;
-	workload->is_replacement = true;
+	workload->is_replacement = !workload->buried; /* of that nothing is left to stay */
+	workload->buried = false;
+	workload->bury_ticket = 0;
 	workload->no_restart = false;
 	workload->killed = false;
 	workload->delete_when_ended = false;

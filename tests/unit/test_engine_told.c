@@ -252,6 +252,160 @@ static void that_it_is_stuck_is_answered_when_it_is_on_record(void **state)
 	assert_int_equal(outcome.state, STATE(STUCK));
 }
 
+/* ---- deletion ------------------------------------------------------------------------------------- */
+
+/* "web", of generation 1, is deleted but for its tombstone. */
+static void delete_web(struct player *player, struct outcome *outcome)
+{
+	player_run(player, player_spec(player, "web"), 1);
+	player_exited(player, "web", "main", CLD_EXITED, 0);
+	player_delete(player, "web", 1, false, outcome);
+	player->store.all_wait = true;
+	player_answer_all(player);
+	assert_int_equal(outcome->calls, 0);
+}
+
+static void what_is_deleted_is_there_until_its_tombstone_is_on_record(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	delete_web(player, &outcome);
+	assert_int_equal(told_state(player, "web"), STATE(EXITED));
+	assert_int_equal(count(player, 0), 1);
+	/* Nothing of it is put after the tombstone. */
+	played_store_commit_all(&player->store);
+	assert_int_equal(outcome.calls, 1);
+	assert_int_equal(outcome.r, 0);
+	assert_null(get(player, "web"));
+	assert_int_equal(count(player, 0), 0);
+	assert_null(played_store_find(&player->store, 'l', "web"));
+	assert_null(played_store_find(&player->store, 'i', "web"));
+	player_restart(player);
+	assert_null(get(player, "web"));
+}
+
+static void a_deletion_that_a_crash_forgets_was_not_told(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	delete_web(player, &outcome);
+	engine_waiter_cancel(&outcome.waiter);
+	assert_int_equal(told_state(player, "web"), STATE(EXITED));
+	player_restart(player);
+	assert_int_equal(told_state(player, "web"), STATE(EXITED));
+}
+
+static void a_deletion_goes_on_though_the_disk_fails(void **state)
+{
+	const struct err full = { .kind = ERR_UNAVAILABLE, .text = "no space left on device" };
+	struct player *player = *state;
+	struct outcome outcome;
+
+	delete_web(player, &outcome);
+	played_store_commit(&player->store, &full);
+	assert_int_equal(outcome.calls, 1);
+	assert_null(get(player, "web"));
+	/* When the disk takes it again, it stays so. */
+	player->store.all_wait = false;
+	player->store.store.recovered(player->store.store.userdata);
+	player_restart(player);
+	assert_null(get(player, "web"));
+}
+
+static void a_launch_meanwhile_begins_when_the_old_one_has_left(void **state)
+{
+	struct player *player = *state;
+	struct outcome deleted;
+	struct outcome launched;
+
+	delete_web(player, &deleted);
+	player_launch(player, player_spec(player, "web"), 1, 2, &launched);
+	player_answer_all(player);
+	assert_int_equal(launched.calls, 0);
+	assert_int_equal(get(player, "web")->status->generation, 1);
+	played_store_commit(&player->store, NULL);
+	assert_int_equal(deleted.calls, 1);
+	assert_null(get(player, "web")); /* not there any more, and not yet */
+	player->store.all_wait = false;
+	played_store_commit_all(&player->store);
+	player_answer_all(player);
+	player_started(player, "web", "main");
+	assert_int_equal(launched.calls, 1);
+	assert_int_equal(get(player, "web")->status->generation, 2);
+	assert_int_equal(told_state(player, "web"), STATE(RUNNING));
+	assert_int_equal(player->engine->charged.workloads, 1);
+	player_restart(player);
+	assert_int_equal(get(player, "web")->status->generation, 2);
+}
+
+/* There is nothing before it that could stay. */
+static void a_launch_meanwhile_that_cannot_be_kept_leaves_nothing(void **state)
+{
+	const struct err full = { .kind = ERR_UNAVAILABLE, .text = "no space left on device" };
+	struct player *player = *state;
+	struct outcome deleted;
+	struct outcome launched;
+
+	delete_web(player, &deleted);
+	player_launch(player, player_spec(player, "web"), 1, 2, &launched);
+	played_store_commit(&player->store, NULL);
+	player_answer_all(player);
+	played_store_commit(&player->store, &full);
+	player_exited(player, "web", "main", CLD_KILLED, SIGKILL);
+	for (int i = 0; i < 8; i++) {
+		player_answer_all(player);
+		played_store_commit(&player->store, NULL);
+	}
+	assert_int_equal(launched.calls, 1);
+	assert_string_equal(launched.reason, "STORE_FAILED");
+	assert_null(engine_find(player->engine, "web"));
+	assert_int_equal(player->engine->charged.workloads, 0);
+}
+
+/* While it is removed, as while it is buried: what is launched after it is charged once. */
+static void a_launch_while_the_old_one_is_removed_is_charged_once(void **state)
+{
+	struct player *player = *state;
+	struct outcome deleted;
+	struct outcome launched;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_exited(player, "web", "main", CLD_EXITED, 0);
+	player_delete(player, "web", 1, false, &deleted);
+	player_launch(player, player_spec(player, "web"), 1, 2, &launched);
+	player_answer_all(player);
+	player_answer_all(player);
+	player_started(player, "web", "main");
+	assert_int_equal(launched.calls, 1);
+	assert_int_equal(told_state(player, "web"), STATE(RUNNING));
+	assert_int_equal(player->engine->charged.workloads, 1);
+}
+
+static void a_stop_meanwhile_bars_its_generation(void **state)
+{
+	struct player *player = *state;
+	struct outcome deleted;
+	struct outcome stopped;
+	struct outcome launched;
+
+	delete_web(player, &deleted);
+	player_stop(player, "web", 3, -1, &stopped);
+	player_launch(player, player_spec(player, "web"), 1, 3, &launched);
+	played_store_commit_all(&player->store);
+	assert_string_equal(launched.reason, "STALE_GENERATION");
+	assert_int_equal(stopped.calls, 1);
+	player->store.all_wait = false;
+	player_restart(player);
+	player_connect(player);
+	player_launch(player, player_spec(player, "web"), 1, 3, &launched);
+	assert_string_equal(launched.reason, "STALE_GENERATION");
+	player_launch(player, player_spec(player, "web"), 1, 4, &launched);
+	assert_int_equal(launched.calls, 0);
+	engine_waiter_cancel(&launched.waiter);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -265,6 +419,13 @@ int main(void)
 		T(changed_resources_are_told_when_they_are_on_record),
 		T(a_new_life_is_told_with_its_own_spec),
 		T(that_it_is_stuck_is_answered_when_it_is_on_record),
+		T(what_is_deleted_is_there_until_its_tombstone_is_on_record),
+		T(a_deletion_that_a_crash_forgets_was_not_told),
+		T(a_deletion_goes_on_though_the_disk_fails),
+		T(a_launch_meanwhile_begins_when_the_old_one_has_left),
+		T(a_launch_meanwhile_that_cannot_be_kept_leaves_nothing),
+		T(a_launch_while_the_old_one_is_removed_is_charged_once),
+		T(a_stop_meanwhile_bars_its_generation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
