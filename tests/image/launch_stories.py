@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "system" / "agent"))
 
 import host as daemons
-from story import equal, has, refused, run_stories, story
+from story import Skip, equal, has, refused, run_stories, story
 from terminal import Terminal
 
 sys.path.append(str(HERE))
@@ -80,6 +80,12 @@ def launch(host, workload_id, no_wait=False, **fields):
     return host.api.Launch(fence=host.fence(), no_wait=no_wait, spec=spec(workload_id, **fields)).status
 
 
+def need(host, name):
+    for feature in host.api.GetNode().node.features:
+        if feature.name == name and not feature.supported:
+            raise Skip(feature.sentence)
+
+
 def ended_well(host, workload_id):
     status = host.until(workload_id, "EXITED")
     record = status.containers[0].last_exit
@@ -111,12 +117,26 @@ def an_image_runs_as_it_says(host):
 
 @story
 def the_spec_has_the_last_word(host):
-    whole = spec("app", command=["/bin/sh", "-c"], args=["id -u; pwd; echo $SAID $MORE; grep -c ' /data ' /proc/mounts"],
-                 env={"SAID": "spec", "MORE": "more"}, working_dir="/tmp", identity={"user": "7:7"},
+    script = "id -u; pwd; echo $SAID $MORE; grep -c ' /data ' /proc/mounts"
+    whole = spec("app", command=["/bin/sh", "-c"], args=[script], env={"SAID": "spec", "MORE": "more"}, working_dir="/tmp", identity={"user": "7:7"},
                  mounts=[{"volume": "v", "target": "/data", "read_only": True}])
     whole["volumes"] = [{"name": "v", "tmpfs": {}}]
     host.api.Launch(fence=host.fence(), spec=whole, no_wait=True)
     equal(ended_well(host, "app").splitlines(), ["7", "/tmp", "spec more", "1"])
+
+
+@story
+def what_a_container_writes_over_its_image_is_bounded_and_goes_with_it(host):
+    need(host, "writable-layers")
+    script = ("cd /home/app; echo mine > file && cat file; dd if=/dev/zero of=big bs=1M count=8 2>&1 | grep -o 'No space.*'; "
+              "rm big; i=0; while touch f$i 2> /dev/null; do i=$((i+1)); done; [ $i -gt 64 ] && [ $i -lt 200 ] && echo bounded || echo $i")
+    fields = {"root": {"writable": True}, "identity": {"user": "0"}, "command": ["/bin/sh", "-c", script]}
+    whole = spec("app", **fields)
+    whole["containers"][0]["root"]["image"].update({"writable_bytes": 4 << 20, "writable_inodes": 128})
+    host.api.Launch(fence=host.fence(), spec=whole, no_wait=True)
+    equal(ended_well(host, "app").splitlines(), ["mine", "No space left on device", "bounded"])
+    launch(host, "other", no_wait=True, command=["/bin/ls"], args=["/home/app"])
+    equal(ended_well(host, "other"), "")
 
 
 @story
@@ -280,7 +300,8 @@ def make_images(directory):
         "entrypoint": ["/bin/sh", "-c"],
         "cmd": ["id -u | tr '\\n' ' '; id -g; pwd; echo $SAID; touch /no 2>&1 | sed 's/.*: //'; "
                 "echo written > /data/x && cat /data/x; echo $PATH"],
-        "env": ["SAID=image", "PATH=/opt/bin:/bin"], "user": ["app"], "workingdir": ["/home/app/"], "volume": ["/data"]})
+        "env": ["SAID=image", "PATH=/opt/bin:/bin"], "user": ["app"],
+        "workingdir": ["/home/app/"], "volume": ["/data"]})
     world.make("plain", busybox)
     for word in ("more", "other"):
         layer = directory / word
@@ -288,8 +309,9 @@ def make_images(directory):
         (layer / "word").write_text(word + "\n")
         run("tar", "-C", layer, "-cf", f"{layer}.tar", "word")
         world.make(word, busybox, f"{layer}.tar", entrypoint=["/bin/cat"], cmd=["/word"])
-    world.make("waits", busybox, entrypoint=["/bin/sh", "-c"], env=["SAID=image"], user=["app"], workingdir=["/home/app"],
-               cmd=["trap 'exit 5' USR1; echo up; while :; do sleep 0.05; done"], stopsignal=["SIGUSR1"])
+    world.make("waits", busybox, entrypoint=["/bin/sh", "-c"], env=["SAID=image"], user=["app"],
+               workingdir=["/home/app"], cmd=["trap 'exit 5' USR1; echo up; while :; do sleep 0.05; done"],
+               stopsignal=["SIGUSR1"])
 
 
 def make_debian(directory):
