@@ -197,14 +197,26 @@ void images_free(struct images *images)
 	free(images);
 }
 
+void images_set_removed(struct images *images, void (*removed)(void *user), void *user)
+{
+	images->removed = removed;
+	images->removed_user = user;
+}
+
 /* ---- Questions ---- */
 
 static void question_done(struct job *job)
 {
 	struct question *question = (struct question *)job;
 
+	struct images *images = question->images;
+	bool removed = question->err.kind == ERR_NONE &&
+		       (question->verb == IMAGES_REMOVE || question->verb == IMAGES_COLLECT);
+
 	question->answered(question->err.kind == ERR_NONE ? question->reply : NULL, &question->err,
 			   question->user);
+	if (removed && images->removed)
+		images->removed(images->removed_user);
 	arena_done(&question->arena);
 	free(question);
 }
@@ -218,6 +230,7 @@ int images_ask(struct images *images, enum images_verb verb, const ProtobufCMess
 	if (!question)
 		return err_oom(err);
 	question->job = (struct job){ .work = keeper_question, .done = question_done };
+	question->images = images;
 	question->verb = verb;
 	question->request = request;
 	question->answered = answered;
@@ -253,6 +266,32 @@ int images_open(struct images *images, const char *digest,
 	opening->user = user;
 	opening->piece.fd = -1;
 	queue(images, &opening->job);
+	return 0;
+}
+
+static void census_done(struct job *job)
+{
+	struct census *census = (struct census *)job;
+
+	census->answered(census->err.kind == ERR_NONE ? &census->needed : NULL, &census->err,
+			 census->user);
+	layer_set_clear(&census->needed);
+	free(census);
+}
+
+int images_needed_layers(struct images *images,
+			 void (*answered)(struct layer_set *needed, const struct err *err,
+					  void *user),
+			 void *user, struct err *err)
+{
+	struct census *census = calloc(1, sizeof(*census));
+
+	if (!census)
+		return err_oom(err);
+	census->job = (struct job){ .work = keeper_census, .done = census_done };
+	census->answered = answered;
+	census->user = user;
+	queue(images, &census->job);
 	return 0;
 }
 

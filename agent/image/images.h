@@ -9,6 +9,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "agent/image/layer_set.h"
 #include "agent/image/pull.h"
 #include "berth/v1/node_agent.pb-c.h"
 #include "proto/config.h"
@@ -67,6 +68,16 @@ struct images_piece {
 int images_open(struct images *images, const char *digest,
 		void (*opened)(struct images_piece *piece, const struct err *err, void *user),
 		void *user, struct err *err);
+
+/* The diff ids of all layers of all images. @answered is called from the loop, with them, to be taken or left,
+ * or NULL and why not. On failure it is not called. */
+int images_needed_layers(struct images *images,
+			 void (*answered)(struct layer_set *needed, const struct err *err,
+					  void *user),
+			 void *user, struct err *err);
+
+/* @removed is called from the loop when something was removed on request. One at a time. */
+void images_set_removed(struct images *images, void (*removed)(void *user), void *user);
 
 /* Whether an image may be pulled by @reference: ERR_INVALID, ERR_UNSUPPORTED, ERR_DENIED. */
 int images_check(const struct images *images, const char *reference,

@@ -32,6 +32,7 @@ STAILQ_HEAD(job_list, job);
 
 struct question {
 	struct job job; /* first */
+	struct images *images;
 	enum images_verb verb;
 	const ProtobufCMessage *request;
 	void (*answered)(const ProtobufCMessage *reply, const struct err *err, void *user);
@@ -47,6 +48,14 @@ struct opening {
 	void (*opened)(struct images_piece *piece, const struct err *err, void *user);
 	void *user;
 	struct images_piece piece;
+	struct err err;
+};
+
+struct census {
+	struct job job; /* first */
+	void (*answered)(struct layer_set *needed, const struct err *err, void *user);
+	void *user;
+	struct layer_set needed;
 	struct err err;
 };
 
@@ -77,6 +86,8 @@ struct images {
 	struct config_list registries, plain_http, mirrors, authorities;
 	LIST_HEAD(, images_pull) pulls;
 	unsigned int n_callers_pulls;
+	void (*removed)(void *user);
+	void *removed_user;
 	struct keeper keeper;
 
 	pthread_mutex_t lock; /* of all below */
@@ -97,3 +108,4 @@ void keeper_leave(struct images *images, struct job *job);
 void keeper_question(struct images *images, struct job *job);
 void keeper_questions_end(struct images *images);
 void keeper_open(struct images *images, struct job *job);
+void keeper_census(struct images *images, struct job *job);

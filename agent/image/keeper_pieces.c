@@ -1,5 +1,5 @@
 /*
- * Pieces that somebody is to read who is not of this process.
+ * Pieces that somebody is to read who is not of this process; and what of those read is still needed.
  */
 #include <errno.h>
 #include <string.h>
@@ -47,5 +47,45 @@ void keeper_open(struct images *images, struct job *job)
 	opening->err = images->keeper.why;
 	if (opening->err.kind == ERR_NONE)
 		(void)open_piece(images, opening, &opening->err);
+	images_answer(images, job);
+}
+
+/* ---- Layers that are needed ---- */
+
+#define CONFIG_BYTES (16U << 20)
+
+static int add_layers(const struct catalogue *catalogue, const struct image *image,
+		      struct layer_set *set, struct err *err)
+{
+	cleanup_arena struct arena arena;
+	struct image_config config;
+	char text[DIGEST_TEXT_MAX];
+	int r;
+
+	arena_init(&arena, CONFIG_BYTES);
+	r = catalogue_read(catalogue, image, NULL, &arena, &config, err);
+	for (size_t i = 0; r == 0 && i < config.n_diff_ids; i++) {
+		(void)digest_text(&config.diff_ids[i], text);
+		layer_set_add(set, text);
+		if (!layer_set_has(set, text))
+			return err_oom(err);
+	}
+	return r;
+}
+
+/* One that cannot be read, and all layers are kept. */
+void keeper_census(struct images *images, struct job *job)
+{
+	struct census *census = (struct census *)job; /* its first member */
+	const struct image *image;
+	int r = 0;
+
+	census->err = images->keeper.why;
+	if (census->err.kind == ERR_NONE) {
+		TAILQ_FOREACH(image, catalogue_images(images->keeper.catalogue), link)
+		if (r == 0)
+			r = add_layers(images->keeper.catalogue, image, &census->needed,
+				       &census->err);
+	}
 	images_answer(images, job);
 }

@@ -7,27 +7,14 @@
  * All who want the same image in the same way share one provision, and all provisions share the unpacking of
  * a layer. What was asked and is not answered is an errand: it outlives a provision that is given up.
  */
-#include "agent/image/provider.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/image/layer_set.h"
+#include "agent/image/provider_private.h"
 
 #define UNPACKING_MAX 4U          /* at a time, of all images */
 #define DETAILS_BYTES (16U << 20) /* as the answer may have */
-
-struct real_provider {
-	struct provider base; /* first */
-	struct images *images;
-	struct sandboxlink *link;
-	LIST_HEAD(, provision) provisions;
-	LIST_HEAD(, unpacking) unpackings;
-	unsigned int n_unpackings;
-	uint64_t last_serial;
-	struct layer_set unpacked;
-};
 
 enum step { LOOKING, PULLING, READING, UNPACKING };
 
@@ -547,11 +534,34 @@ static void provider_doubt(struct provider *base)
 	layer_set_clear(&of(base)->unpacked);
 }
 
+static void provider_sweep(struct provider *base)
+{
+	sweep_begin(of(base));
+}
+
+void provider_add_wanted(const struct real_provider *provider, struct layer_set *set)
+{
+	const struct provision *provision;
+	const struct unpacking *unpacking;
+
+	LIST_FOREACH (provision, &provider->provisions, link)
+		for (size_t i = 0; provision->details && i < provision->details->n_layers; i++)
+			layer_set_add(set, provision->details->layers[i]->diff_id);
+	LIST_FOREACH (unpacking, &provider->unpackings, link)
+		layer_set_add(set, unpacking->diff_id);
+}
+
 static const struct provider_ops real_ops = { .check = provider_check,
 					      .begin = provider_begin,
 					      .progress = provider_progress,
 					      .end = provider_end,
-					      .doubt = provider_doubt };
+					      .doubt = provider_doubt,
+					      .sweep = provider_sweep };
+
+static void on_removed(void *user)
+{
+	sweep_begin(user);
+}
 
 int provider_new(struct images *images, struct sandboxlink *link, struct provider **ret_provider,
 		 struct err *err)
@@ -563,6 +573,7 @@ int provider_new(struct images *images, struct sandboxlink *link, struct provide
 	provider->base.ops = &real_ops;
 	provider->images = images;
 	provider->link = link;
+	images_set_removed(images, on_removed, provider);
 	*ret_provider = &provider->base;
 	return 0;
 }
@@ -582,6 +593,8 @@ void provider_free(struct provider *base)
 		if (unpacking->sent) /* there is no loop any more that would bring the answer */
 			free(unpacking);
 	}
+	images_set_removed(provider->images, NULL, NULL);
+	sweep_free(provider);
 	layer_set_clear(&provider->unpacked);
 	free(provider);
 }

@@ -42,11 +42,16 @@ struct provider_ops {
 	void (*end)(struct provider_want *want);
 	/* Layers that were unpacked may be gone: the next one who wants them has them looked for. */
 	void (*doubt)(struct provider *provider);
+	/* Remove layers that no image has any more: one was removed, or berth-sandboxd is there again. */
+	void (*sweep)(struct provider *provider);
 };
 
 /* Embedded first in what implements it. */
 struct provider {
 	const struct provider_ops *ops;
+	/* Set by whoever runs containers: tell each layer that one of them may be launched from. */
+	void (*each_used)(void *user, void (*tell)(const char *diff_id, void *set), void *set);
+	void *user;
 };
 
 /* @images and @link outlive it; but what it has asked @images is answered by images_free() alone, which

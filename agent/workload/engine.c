@@ -478,7 +478,7 @@ int engine_new(sd_event *event, const struct engine_config *config, struct store
 	arena_init(&engine->scratch, SCRATCH_BYTES);
 	fence_init(&engine->fence);
 	host_init(&engine->host);
-	engine->host.provider = config->provider;
+	images_attach(engine, config->provider);
 	records_init(&engine->records, store);
 	TAILQ_INIT(&engine->gone);
 	TAILQ_INIT(&engine->promises);
@@ -518,6 +518,8 @@ void engine_free(struct engine *engine)
 	release_forget(engine);
 	leases_forget(engine);
 	engine->store->recovered = NULL;
+	if (engine->host.provider)
+		engine->host.provider->each_used = NULL;
 	timer_disarm(&engine->timers, &engine->drain.timer);
 	timer_disarm(&engine->timers, &engine->records_timer);
 	timer_queue_done(&engine->timers);

@@ -155,6 +155,33 @@ void images_end(struct workload *workload)
 			workload->engine->host.provider->ops->end(&workload->containers[i].want);
 }
 
+/* Layers of what has not ended: of what is launched, and may be launched again. */
+static void each_used(void *user, void (*tell)(const char *diff_id, void *set), void *set)
+{
+	const struct engine *engine = user;
+
+	for (size_t i = 0; i < engine->n_workloads; i++) {
+		const struct workload *workload = engine->by_id[i];
+
+		for (size_t j = 0; !workload_is_ended(workload) && j < workload->n_containers;
+		     j++) {
+			const Berth__Agent__V1__HadImage *image = workload->containers[j].image;
+
+			for (size_t k = 0; image && k < image->n_layers; k++)
+				tell(image->layers[k], set);
+		}
+	}
+}
+
+void images_attach(struct engine *engine, struct provider *provider)
+{
+	engine->host.provider = provider;
+	if (!provider)
+		return;
+	provider->each_used = each_used;
+	provider->user = engine;
+}
+
 /* ---- asked about it ----------------------------------------------------------------------------- */
 
 static bool is_called(const char *text, const char *name)

@@ -391,6 +391,8 @@ static void finish(struct engine *engine)
 	go_on(engine);
 	changes_go_on(engine);
 	FAILPOINT("berthd.recovery.going-on");
+	if (engine->host.provider)
+		engine->host.provider->ops->sweep(engine->host.provider);
 	drain_resume(engine);
 	engine_start_waiting(engine);
 	if (engine->pressure)

@@ -13,6 +13,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "system" / "agent"))
 
 import host as daemons
+import changes
 from story import Skip, equal, has, refused, run_stories, story
 from terminal import Terminal
 
@@ -211,6 +212,23 @@ def an_image_in_use_is_not_removed(host):
 
 
 @story
+def layers_that_no_image_has_any_more_go(host):
+    store = host.place + "/layers"
+    launch(host, "app", tag="more", no_wait=True)
+    ended_well(host, "app")
+    before = set(os.listdir(store))
+    world.make("gone", world.directory / "busybox.tar", world.directory / "gone.tar", entrypoint=["/bin/true"])
+    launch(host, "gone", tag="gone", no_wait=True)
+    ended_well(host, "gone")
+    equal(len(set(os.listdir(store)) - before), 1, "how many layers came")
+    host.api.RemoveImage(reference=world.name("gone"))
+    if not changes.until(store, lambda: set(os.listdir(store)) == before, 20, host.berthd):
+        raise AssertionError(f"{sorted(set(os.listdir(store)) - before)} stays, or more has gone")
+    launch(host, "again", tag="gone", no_wait=True)
+    ended_well(host, "again")
+
+
+@story
 def who_asks_the_registry_is_a_policy(host):
     world.push("more", "moves")
     launch(host, "first", tag="moves", no_wait=True)
@@ -303,7 +321,7 @@ def make_images(directory):
         "env": ["SAID=image", "PATH=/opt/bin:/bin"], "user": ["app"],
         "workingdir": ["/home/app/"], "volume": ["/data"]})
     world.make("plain", busybox)
-    for word in ("more", "other"):
+    for word in ("more", "other", "gone"):
         layer = directory / word
         layer.mkdir()
         (layer / "word").write_text(word + "\n")

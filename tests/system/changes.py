@@ -6,19 +6,20 @@ import select
 import time
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_IN_MODIFY, _IN_MOVED_TO, _IN_CREATE = 0x2, 0x80, 0x100
+_IN_WANTED = 0x2 | 0x80 | 0x100 | 0x200  # modified, moved to, created, deleted
 
 
 def _watch(path):
     fd = _LIBC.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-    if fd < 0 or _LIBC.inotify_add_watch(fd, os.fsencode(path), _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE) < 0:
+    if fd < 0 or _LIBC.inotify_add_watch(fd, os.fsencode(path), _IN_WANTED) < 0:
         raise OSError(ctypes.get_errno(), f"cannot watch {path} (see fs.inotify.max_user_instances)")
     return fd
 
 
 def until(path, condition, seconds=30, process=None):
-    """Look whether `condition` holds whenever the file `path`, or something in the directory `path`, was written or
-    made. Returns what it returned; at last, or once the subprocess `process` has ended, even if that is false."""
+    """Look whether `condition` holds whenever the file `path`, or something in the directory `path`, was written,
+    made or removed. Returns what it returned; at last, or once the subprocess `process` has ended, even if that is
+    false."""
     end = time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         fds = [_watch(path)]

@@ -17,7 +17,7 @@ struct played_provider {
 	struct provider base; /* first */
 	struct provider_want *wants[WANTS_MAX];
 	size_t n_begun; /* ever */
-	size_t n_doubts;
+	size_t n_doubts, n_sweeps;
 	bool refuses;
 };
 
@@ -62,11 +62,17 @@ static void played_doubt(struct provider *base)
 	played.n_doubts++;
 }
 
+static void played_sweep(struct provider *base)
+{
+	played.n_sweeps++;
+}
+
 static const struct provider_ops played_ops = { .check = played_check,
 						.begin = played_begin,
 						.progress = played_progress,
 						.end = drop,
-						.doubt = played_doubt };
+						.doubt = played_doubt,
+						.sweep = played_sweep };
 
 static size_t n_wanted(void)
 {
@@ -663,6 +669,37 @@ static void an_image_is_in_use_until_its_workload_has_ended(void **state)
 	assert_false(engine_uses_image(player->engine, name, &user));
 }
 
+static void count_layer(const char *diff_id, void *set)
+{
+	(*(size_t *)set)++;
+}
+
+static size_t used_layers(void)
+{
+	size_t n = 0;
+
+	played.base.each_used(played.base.user, count_layer, &n);
+	return n;
+}
+
+static void layers_are_used_until_the_workload_has_ended(void **state)
+{
+	struct player *player = *state;
+	struct outcome launch, outcome;
+
+	assert_int_equal(played.n_sweeps, 1); /* berth-sandboxd has come */
+	player_launch(player, image_spec(player, "web"), 1, 1, &launch);
+	assert_int_equal(used_layers(), 0);
+	provide_plain();
+	assert_int_equal(used_layers(), 2);
+	player_answer_all(player);
+	player_started(player, "web", "main");
+	player_stop(player, "web", 1, 0, &outcome);
+	player_exited(player, "web", "main", CLD_KILLED, 9);
+	assert_int_equal(outcome.state, STATE(EXITED));
+	assert_int_equal(used_layers(), 0);
+}
+
 static void what_cannot_be_is_refused_with_its_field(void **state)
 {
 	struct player *player = *state;
@@ -762,6 +799,7 @@ int main(void)
 		TEST(what_it_runs_is_known_after_the_agent_was_started_anew),
 		TEST(berth_sandboxd_may_go_away_meanwhile),
 		TEST(an_image_is_in_use_until_its_workload_has_ended),
+		TEST(layers_are_used_until_the_workload_has_ended),
 		TEST(what_cannot_be_is_refused_with_its_field),
 		TEST(a_host_that_cannot_says_so),
 		TEST(arguments_follow_the_command_of_a_directory),
