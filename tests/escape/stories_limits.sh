@@ -46,7 +46,7 @@ memory_bomb() { # KIND
 }
 memory_bombs() {
 	local kind kinds="anon memfd tmpfs shm tables sockets pipes"
-	[ -z "$slow" ] || kinds="anon tables shm"
+	[ -z "${BERTH_IN_VM:-}" ] || kinds="anon tables shm"
 	for kind in $kinds; do memory_bomb $kind; done
 	in_workload= in_container=
 }
@@ -119,7 +119,7 @@ run_limit_stories() {
 	story E53/fork-bomb fork_bomb
 	story E54/memory-bombs memory_bombs
 	story E55/locked-memory locked_memory
-	story E57/filled-disk filled_disk
-	story E58/log-flood log_of_lines
-	story E59/one-giant-line log_of_one_line
+	on_host story E57/filled-disk filled_disk
+	on_host story E58/log-flood log_of_lines
+	on_host story E59/one-giant-line log_of_one_line
 }

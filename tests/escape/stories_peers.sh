@@ -213,23 +213,21 @@ run_policy_stories() {
 }
 run_peer_stories() {
 	story policy/allows what_policy_allows
-	story E41/abstract-names abstract_names
+	on_host story E41/abstract-names abstract_names
 	story E42/agent-sockets agent_sockets
 	story E43/networks networks
-	story E48/hostile-names-of-users hostile_names_of_users
-	story E48/hostile-passwd-while-running hostile_passwd_while_running
-	story E49/hostile-ids hostile_ids
-	story E50/labels-are-text labels_are_text
-	story E63/escapes-in-output escapes_in_output
-	if [ -n "${BERTH_IN_VM:-}" ]; then
-		skip E71/hostile-agent "it starts a daemon of its own; done on the host"
-		skip E75/inside-berthd "it starts a berthd of its own; done on the host"
-	else
-		if has_python google.protobuf; then story E71/hostile-agent hostile_agent
-		else skip E71/hostile-agent "python3-protobuf is not installed"; fi
-		story E75/inside-berthd inside_berthd
-	fi
+	on_host story E48/hostile-names-of-users hostile_names_of_users
+	on_host story E48/hostile-passwd-while-running hostile_passwd_while_running
+	on_host story E49/hostile-ids hostile_ids
+	on_host story E50/labels-are-text labels_are_text
+	on_host story E63/escapes-in-output escapes_in_output
+	on_host run_messages
+	story E75/own-confinement own_confinement
+}
+run_messages() {
+	if has_python google.protobuf; then story E71/hostile-agent hostile_agent
+	else skip E71/hostile-agent "python3-protobuf is not installed"; fi
 	if has_python grpc; then story E73/costly-messages costly_messages
 	else skip E73/costly-messages "python3-grpcio is not installed"; fi
-	story E75/own-confinement own_confinement
+	story E75/inside-berthd inside_berthd
 }
