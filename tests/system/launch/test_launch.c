@@ -421,8 +421,11 @@ static void volumes_are_mounted_and_keep_to_their_source(void **state)
 	volume_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(volume_fd, "sub", 0755), 0);
 	assert_int_equal(symlinkat("/", volume_fd, "escape"), 0);
-	mounts[0] = (struct launch_mount){ volume_fd, "/data", NULL, false, true };
-	mounts[1] = (struct launch_mount){ volume_fd, "/ro", NULL, true, true };
+	mounts[0] =
+		(struct launch_mount){ .source_fd = volume_fd, .target = "/data", .map_ids = true };
+	mounts[1] = (struct launch_mount){
+		.source_fd = volume_fd, .target = "/ro", .read_only = true, .map_ids = true
+	};
 	container_init(&container, &harness,
 		       ARGV("sh", "-c",
 			    "echo x > /data/file && ls /data; ls /ro; "
