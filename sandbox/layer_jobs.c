@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "proto/cleanup.h"
+#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/layer_work.h"
@@ -21,6 +22,7 @@
 #define AT_A_TIME    3
 #define WAITING_MAX  64
 #define ASKERS_MAX   8
+#define TRIES_MAX    3
 #define GROUP        "layers.0"     /* no workload's: their instances are not 0 */
 #define MEMORY_BYTES (192ULL << 20) /* with what waits for the disk; its heap is far below */
 #define PIDS_MAX     4
@@ -36,7 +38,8 @@ struct job {
 	struct asker askers[ASKERS_MAX];
 	size_t n_askers;
 	bool begun;
-	pid_t pid; /* of the child, 0 when it has ended */
+	unsigned int tries; /* of children before, that were killed */
+	pid_t pid;          /* of the child, 0 when it has ended */
 	int answer_fd;
 	struct namespace_set namespaces;
 	struct taskgroup *group;
@@ -153,11 +156,13 @@ static int make_group(struct job *job, struct err *err)
 
 /* ---- the child ---- */
 
-static _Noreturn void work(struct job *job, int answer_fd)
+static _Noreturn void work(struct job *job, pid_t daemon, int answer_fd)
 {
 	static struct unpack_answer answer;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != daemon)
+		_exit(1); /* it died before that: the next one knows nothing of us */
 	(void)prctl(PR_SET_NAME, "berth-layers");
 	/* The daemon's signals are blocked, and nobody reads them here. */
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -169,6 +174,7 @@ static _Noreturn void work(struct job *job, int answer_fd)
 		layer_work_verify(&job->work, &answer);
 		break;
 	case REMOVE:
+		FAILPOINT("sandboxd.layer.remove");
 		answer.r = layer_store_remove_tree(job->work.store_fd, job->work.name);
 		if (answer.r < 0)
 			(void)err_set(&answer.err, ERR_INTERNAL, -answer.r,
@@ -185,8 +191,8 @@ static void on_end(pid_t pid, int code, int status, void *userdata);
 static int start(struct job *job, struct err *err)
 {
 	struct sandboxd *host = job->jobs->host;
+	pid_t daemon, pid;
 	int pair[2];
-	pid_t pid;
 	int r = 0;
 
 	job->begun = true;
@@ -203,13 +209,15 @@ static int start(struct job *job, struct err *err)
 	job->work.group = job->group;
 	if (pipe2(pair, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_set(err, ERR_EXHAUSTED, errno, "cannot make a pipe: %m");
+	daemon = getpid();
 	pid = fork();
 	if (pid == 0)
-		work(job, pair[1]);
+		work(job, daemon, pair[1]);
 	(void)close(pair[1]);
 	job->answer_fd = pair[0];
 	if (pid < 0)
 		return err_set(err, ERR_EXHAUSTED, errno, "cannot fork: %m");
+	FAILPOINT("sandboxd.layer.forked");
 	job->pid = pid;
 	r = reaper_watch(host->reaper, pid, on_end, job, err);
 	if (r == 0)
@@ -259,14 +267,41 @@ static int adopt(struct job *job, const struct unpack_answer *answer, struct err
 	return layer_store_add(&job->jobs->host->layers, &layer, err);
 }
 
+static int remove_again(struct layer_jobs *jobs, const char *name, unsigned int tries,
+			struct err *err);
+
+/* A layer that has its name, and of which the index does not know: its child died, or we have no memory for it.
+ * What is on the disk is what the index says. */
+static void forget_unpacked(struct job *job)
+{
+	int store_fd = job->jobs->host->layers.fd;
+	char name[LAYER_NAME_MAX];
+	struct err err = { 0 };
+
+	layer_store_fresh_name("old", job->work.hex, name);
+	if (renameat(store_fd, job->work.hex, store_fd, name) < 0)
+		return; /* the rule: there is none */
+	if (remove_again(job->jobs, name, 0, &err) < 0)
+		log_failure(LOG_WARNING, NULL, &err);
+}
+
+/* What a child that was killed left: others begin anew, but not for ever. */
 static void clean_up(struct job *job)
 {
 	struct err err = { 0 };
 
-	/* A child that ended well has done it itself. */
-	if (job->kind == UNPACK &&
-	    layer_jobs_remove(job->jobs, job->work.name, (struct asker){ 0 }, &err) < 0)
-		log_failure(LOG_WARNING, NULL, &err);
+	if (job->kind == VERIFY)
+		return;
+	if (job->kind == UNPACK)
+		forget_unpacked(job);
+	if (job->tries == TRIES_MAX)
+		(void)err_set(
+			&err, ERR_INTERNAL, ECHILD,
+			"%s stays in LayerDirectory until berth-sandboxd starts anew: %u children that removed it were killed",
+			job->work.name, job->tries);
+	else if (remove_again(job->jobs, job->work.name, job->tries + 1, &err) == 0)
+		return;
+	log_failure(LOG_WARNING, NULL, &err);
 }
 
 static void start_more(struct layer_jobs *jobs)
@@ -291,6 +326,7 @@ static void on_end(pid_t pid, int code, int status, void *userdata)
 	struct layer_jobs *jobs = job->jobs;
 	struct err err = { 0 };
 
+	FAILPOINT("sandboxd.layer.ended");
 	job->pid = 0;
 	jobs->running--;
 	if (read(job->answer_fd, &answer, sizeof(answer)) != sizeof(answer)) {
@@ -303,6 +339,7 @@ static void on_end(pid_t pid, int code, int status, void *userdata)
 	if (answer.r >= 0 && job->kind == UNPACK && adopt(job, &answer, &err) < 0) {
 		answer.r = -ENOMEM;
 		answer.err = err;
+		forget_unpacked(job);
 	}
 	if (answer.r < 0)
 		answer_failure(job, &answer.err);
@@ -427,13 +464,32 @@ int layer_jobs_verify(struct layer_jobs *jobs, const struct layer *layer, struct
 	return job_begin(job);
 }
 
-int layer_jobs_remove(struct layer_jobs *jobs, const char *name, struct asker asker,
-		      struct err *err)
+static struct job *removal_new(struct layer_jobs *jobs, const char *name, struct asker asker,
+			       struct err *err)
 {
 	struct job *job = job_new(jobs, REMOVE, asker, err);
 
+	if (job)
+		(void)snprintf(job->work.name, sizeof(job->work.name), "%s", name);
+	return job;
+}
+
+int layer_jobs_remove(struct layer_jobs *jobs, const char *name, struct asker asker,
+		      struct err *err)
+{
+	struct job *job = removal_new(jobs, name, asker, err);
+
+	return job ? job_begin(job) : -EAGAIN;
+}
+
+/* Begun with the next that can begin. */
+static int remove_again(struct layer_jobs *jobs, const char *name, unsigned int tries,
+			struct err *err)
+{
+	struct job *job = removal_new(jobs, name, (struct asker){ 0 }, err);
+
 	if (!job)
 		return -EAGAIN;
-	(void)snprintf(job->work.name, sizeof(job->work.name), "%s", name);
-	return job_begin(job);
+	job->tries = tries;
+	return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "proto/failpoint.h"
 #include "proto/log.h"
 #include "sandbox/writable_layer.h"
 
@@ -182,7 +183,7 @@ static bool read_record(int store_fd, const char *name, struct layer *ret)
 	return true;
 }
 
-int layer_store_keep(int store_fd, const char *name, const struct layer *layer, struct err *err)
+int layer_store_keep(int store_fd, const char *name, struct layer *layer, struct err *err)
 {
 	cleanup_fd int dir_fd = open_dir_at(store_fd, name);
 	int r;
@@ -192,10 +193,20 @@ int layer_store_keep(int store_fd, const char *name, const struct layer *layer, 
 	r = write_record(dir_fd, layer, err);
 	if (r < 0)
 		return r;
-	/* One that is there already is the same: its name says so. */
-	if (renameat(store_fd, name, store_fd, layer->hex) < 0 && errno != ENOTEMPTY &&
-	    errno != EEXIST)
-		return write_failed("give the layer its name", err);
+	FAILPOINT_RETURN("sandboxd.layer.rename", err);
+	if (renameat(store_fd, name, store_fd, layer->hex) < 0) {
+		char hex[UNPACK_HEX_MAX];
+
+		if (errno != ENOTEMPTY && errno != EEXIST)
+			return write_failed("give the layer its name", err);
+		memcpy(hex, layer->hex, sizeof(hex));
+		if (!read_record(store_fd, hex, layer))
+			return err_set(
+				err, ERR_INTERNAL, EBADMSG,
+				"the layer is there without a record: remove %s from LayerDirectory",
+				hex);
+	}
+	FAILPOINT("sandboxd.layer.renamed");
 	return fsync(store_fd) < 0 ? write_failed("bring the layer to the disk", err) : 0;
 }
 

@@ -69,8 +69,9 @@ bool layer_store_is_used(const struct registry *registry, const char *hex);
 /* A name of a new directory in the store, as "new-<hex>-<number>", never used before. */
 void layer_store_fresh_name(const char *prefix, const char *hex, char name[static LAYER_NAME_MAX]);
 
-/* Of a child, with the directory @name complete: write its record and give it its own name. */
-int layer_store_keep(int store_fd, const char *name, const struct layer *layer, struct err *err);
+/* Of a child, with the directory @name complete: write its record and give it its own name. Where that is there
+ * already, by a child that died or outlived its daemon, @layer becomes what it is, and @name stays. */
+int layer_store_keep(int store_fd, const char *name, struct layer *layer, struct err *err);
 
 /* Remove the directory @name with all that is below. As far as it goes: -errno of the first that failed. */
 int layer_store_remove_tree(int store_fd, const char *name);

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "sandbox/rootfs.h"
 
 /* What takes longer does not end: a blob on a file system that does not answer. */
@@ -169,6 +170,7 @@ void layer_work_unpack(const struct layer_work *work, struct unpack_answer *ret)
 				 "cannot make a directory in LayerDirectory: %m");
 		return;
 	}
+	FAILPOINT("sandboxd.layer.begin");
 	run(work, 0, ret);
 	if (ret->r >= 0) {
 		(void)snprintf(layer.hex, sizeof(layer.hex), "%s", work->hex);
@@ -177,6 +179,10 @@ void layer_work_unpack(const struct layer_work *work, struct unpack_answer *ret)
 		layer.entries = ret->entries;
 		layer.cut = ret->cut;
 		ret->r = layer_store_keep(work->store_fd, work->name, &layer, &ret->err);
+		ret->bytes = layer.bytes;
+		ret->entries = layer.entries;
+		ret->cut = layer.cut;
+		memcpy(ret->manifest, layer.manifest, sizeof(layer.manifest));
 	}
 	/* Of what failed, and of what was there before. */
 	(void)layer_store_remove_tree(work->store_fd, work->name);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "proto/failpoint.h"
 #include "proto/names.h"
 #include "proto/packet.h"
 #include "sandbox/agent_link.h"
@@ -188,6 +189,7 @@ int call_remove_layer(struct call *call, struct err *err)
 	layer_store_fresh_name("old", hex, name);
 	if (renameat(store->fd, hex, store->fd, name) < 0 && errno != ENOENT)
 		return err_set(err, ERR_INTERNAL, errno, "cannot take layer %s away: %m", diff_id);
+	FAILPOINT("sandboxd.layer.renamed-away");
 	layer_store_forget(store, hex);
 	r = layer_jobs_remove(call->host->layer_jobs, name, call->asker, err);
 	return r < 0 ? r : 1;

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "proto/failpoint.h"
 #include "sandbox/loop_device.h"
 #include "sandbox/rootfs.h"
 
@@ -215,6 +216,7 @@ static int find_template(int store_fd, uint64_t bytes, uint64_t inodes, struct e
 	r = make_file_system(fd, inodes, err);
 	if (r < 0)
 		return r;
+	FAILPOINT_RETURN("monitor.layer.template", err);
 	keep_template(dir_fd, name, fd);
 	return take_fd(&fd);
 }
@@ -250,6 +252,7 @@ static int mount_image(int image_fd, struct err *err)
 
 	if (loop_fd < 0)
 		return loop_fd;
+	FAILPOINT_RETURN("monitor.layer.attached", err);
 	(void)snprintf(source, sizeof(source), "source=%s", name);
 	r = rootfs_new_mount("ext4", options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
 	return r < 0 ? err_prefix(err, r, "writable layer") : r;
@@ -286,6 +289,7 @@ int writable_layer_make(int store_fd, uint64_t bytes, uint64_t inodes, const str
 	layer.work_fd = make_dir(layer.mount_fd, "work", NULL, err);
 	if (layer.work_fd < 0)
 		return layer.work_fd;
+	FAILPOINT_RETURN("monitor.layer.made", err);
 	*ret = layer;
 	layer = (struct writable_layer)WRITABLE_LAYER_EMPTY;
 	return 0;

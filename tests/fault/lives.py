@@ -2,15 +2,23 @@
 
 Whatever dies meanwhile, each knows which ends are right, and leaves nothing behind."""
 import contextlib
+import glob
 import itertools
 import os
 import signal
+import sys
 import time
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system", "sandboxd"))
 
 from api import Refused, types
 from faulty_host import inner_pids
 from host import limit, read, state_name
+from layer_maker import Layer, digest, unpack
 from model import EXITED, Wrong, check_ended
+from sandboxd_client import EXISTS, NOT_FOUND, Client
+from sandboxd_client import Refused as NotDone
+from sandboxd_client import pb as messages
 from session import Session
 
 PARTS = {}
@@ -415,3 +423,123 @@ def begins_with_a_new_store(host, workload):
     host.up("berthd")
     check_alone(workload, workload.launch_and_stay())
     workload.finish()
+
+
+@part
+def runs_from_layers(host, workload):
+    """Asked of sandboxd itself: one layer is unpacked, run from and written over, and removed. Who connects to it
+    takes berthd's place, which would take it back."""
+    host.kill("berthd", sig=signal.SIGSTOP)
+    try:
+        LayeredLife(host, workload).told()
+    finally:
+        host.kill("berthd", sig=signal.SIGCONT)
+
+
+class LayeredLife:
+    def __init__(self, host, workload):
+        self.host = host
+        self.workload = workload
+        self.client = None
+        self.store = f"{host.place}/layers"
+        with open("/bin/busybox", "rb") as file:
+            self.tar = Layer().add("bin").add("bin/sh", file.read(), mode=0o755).bytes()
+        self.diff_id = digest(self.tar)
+
+    def told(self):
+        for template in glob.glob(f"{self.store}/templates/*"):
+            os.unlink(template)  # it is made anew
+        try:
+            self.asked(lambda: unpack(self.client, self.tar))
+            self.check_layers([self.diff_id])
+            if not self.asked(lambda: self.client.ask("verify_layer", diff_id=self.diff_id)).verify_layer.intact:
+                raise Wrong("a layer that is told to be here is not whole")
+            self.run()
+            self.asked(lambda: self.client.ask("remove_layer", diff_id=self.diff_id), but=(NOT_FOUND,))
+            self.check_layers([])
+        finally:
+            self.let_go()
+
+    def let_go(self):
+        if self.client:
+            self.client.close()
+        self.client = None
+
+    def asked(self, ask, but=()):
+        """Again where the daemon died, or said that it could not and may have."""
+        refusals = self.workload.may_fail
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.client = self.client or Client(f"{self.host.place}/sandboxd.sock")
+                return ask()
+            except (EOFError, OSError):
+                self.let_go()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)  # until the keeper has started another
+            except NotDone as why:
+                if why.kind in but:
+                    return None
+                if refusals == 0:
+                    raise
+                refusals -= 1
+
+    def run(self):
+        for attempt in range(1, 2 + self.workload.may_fail):
+            ref = messages.ContainerRef(workload=self.workload.id, instance=1, container="main", attempt=attempt)
+            self.asked(lambda: self.client.ask("create_workload", workload=ref.workload, instance=1, band=2), (EXISTS,))
+            self.asked(lambda ref=ref: self.client.ask(
+                "launch", ref=ref, layers=[self.diff_id], command=["/bin/sh", "-c", "echo x > /x && exit 6"], gate_open=True,
+                root_writable=True, writable_layer_bytes=2 * MIB), (EXISTS,))
+            end = self.asked(lambda ref=ref: self.until_ended(ref))
+            if (end.exit_si_code, end.exit_si_status) == (1, 6):
+                break
+            if attempt > self.workload.may_fail:
+                raise Wrong(f"a container from a layer ended with {end}")
+        else:
+            raise Wrong("no container from a layer ended as it should")
+        self.asked(lambda: self.client.ask("remove_workload", workload=ref.workload, instance=1, remove_logs=True), (NOT_FOUND,))
+        self.let_go()
+        self.host.until_gone(ref.workload)
+        self.until_none("loop devices", self.devices)
+
+    def until_ended(self, ref):
+        """The exit, or what is one without any."""
+        self.client.ask("inventory")
+        while True:
+            for fact, fds in self.client.facts:
+                for fd in fds:
+                    os.close(fd)
+                kind = fact.WhichOneof("fact")
+                if kind in ("exited", "start_failed") and getattr(fact, kind).ref == ref:
+                    self.client.facts = []
+                    return fact.exited
+            self.client.facts = []
+            if not self.client.receive(20):
+                raise Wrong("nobody tells how a container from a layer ended")
+
+    def devices(self):
+        found = []
+        for path in glob.glob("/sys/block/loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):
+                if self.store in read(path):
+                    found.append(path)
+        return found
+
+    def check_layers(self, expected):
+        def known():
+            return [layer.diff_id for layer in self.client.ask("list_layers").list_layers.layers]
+        have = self.asked(known)
+        if have != expected:
+            raise Wrong(f"the layers are {have}, and not {expected}")
+        names = {diff_id.removeprefix("sha256:") for diff_id in expected} | {"base", "empty", "lock", "templates"}
+        self.until_none("of layers", lambda: sorted(set(os.listdir(self.store)) - names))
+
+    @staticmethod
+    def until_none(what, find, seconds=20):
+        deadline = time.monotonic() + seconds
+        while left := find():
+            if time.monotonic() > deadline:
+                raise Wrong(f"{what}: {left} are left")
+            time.sleep(0.005)  # a child of the daemon removes, and the kernel lets go, and neither tells us

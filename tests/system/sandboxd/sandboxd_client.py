@@ -83,7 +83,7 @@ class Client:
         self.sock.sendmsg([request.SerializeToString()], ancillary)
         return request.id
 
-    def _receive(self, timeout):
+    def receive(self, timeout):
         """Take one packet. Returns False when none came in time; raises EOFError at the end."""
         if not select.select([self.sock], [], [], timeout)[0]:
             return False
@@ -104,7 +104,7 @@ class Client:
     def wait_reply(self, request_id, timeout=20):
         end = time.monotonic() + timeout
         while request_id not in self.replies:
-            if not self._receive(max(0, end - time.monotonic())) and time.monotonic() >= end:
+            if not self.receive(max(0, end - time.monotonic())) and time.monotonic() >= end:
                 raise TimeoutError(f"no answer to request {request_id}")
         reply, fds = self.replies.pop(request_id)
         if reply.HasField("failure"):
@@ -127,7 +127,7 @@ class Client:
                     return getattr(fact, kind)
                 if name in fail_on:
                     raise AssertionError(f"{name} instead of {kind}: {fact}")
-            if not self._receive(max(0, end - time.monotonic())) and time.monotonic() >= end:
+            if not self.receive(max(0, end - time.monotonic())) and time.monotonic() >= end:
                 raise TimeoutError(f"no fact {kind}; there are {[f for f, _ in self.facts]}")
 
 

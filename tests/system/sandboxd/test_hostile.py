@@ -151,7 +151,7 @@ class Attacker:
 
     def drain(self):
         try:
-            while self.client._receive(0):
+            while self.client.receive(0):
                 pass
         except (EOFError, ConnectionError):
             self.closed += 1
