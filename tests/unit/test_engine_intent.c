@@ -201,6 +201,21 @@ static void that_there_is_none_is_told_when_its_bar_is_durable(void **state)
 	assert_string_equal(launched.reason, "STALE_GENERATION");
 }
 
+static void a_lower_bar_does_not_take_the_place_of_a_higher_one(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player_stop(player, "web", 5, -1, &outcome);
+	player_stop(player, "web", 3, -1, &outcome);
+	assert_int_equal(outcome.err.kind, ERR_NOT_FOUND);
+	played_knows_nothing(player);
+	player_restart(player);
+	player_connect(player);
+	player_launch(player, player_spec(player, "web"), 1, 5, &outcome);
+	assert_string_equal(outcome.reason, "STALE_GENERATION");
+}
+
 static void a_higher_epoch_is_durable_before_its_refusal_is_told(void **state)
 {
 	struct player *player = *state;
@@ -720,6 +735,7 @@ int main(void)
 		T(a_disk_that_hangs_holds_up_a_stop_for_five_seconds),
 		T(a_launch_that_is_stopped_before_it_is_durable_never_runs),
 		T(that_there_is_none_is_told_when_its_bar_is_durable),
+		T(a_lower_bar_does_not_take_the_place_of_a_higher_one),
 		T(a_higher_epoch_is_durable_before_its_refusal_is_told),
 		T(a_refusal_is_told_though_the_disk_fails),
 		T(a_change_of_limits_is_durable_before_the_kernel_has_it),
