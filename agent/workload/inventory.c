@@ -199,11 +199,10 @@ static void take_attempt(struct container *container,
 		timer_disarm(&workload->engine->timers, &workload->backoff);
 		for (size_t i = 0; i < workload->n_containers; i++)
 			container_reset(&workload->containers[i]);
-		workload->restarts += known->attempt - workload->attempt;
+		workload->restarts += known->attempt - (workload->attempt ? workload->attempt : 1);
 		workload->attempt = known->attempt;
 		workload->next_restart_wall_ns = 0;
-		workload_set_state(workload, STATE(STARTING), REASON(RESTARTING),
-				   "starting for the %u. time", workload->attempt);
+		workload_set_starting(workload);
 	}
 	if (workload->state == STATE(PULLING)) /* its images were here by then */
 		workload_set_state(workload, STATE(STARTING), REASON(ACCEPTED), "starting");
@@ -297,10 +296,13 @@ static void compare_page(struct engine *engine,
 
 		if (workload && workload->instance == known->instance && workload->lifeless)
 			take_life_from(workload, known);
-		if (!workload || workload->instance != known->instance || !workload->created) {
+		if (!workload || workload->instance != known->instance ||
+		    (!workload->created && workload_is_ended(workload))) {
 			add_stray(engine, known);
 			continue;
 		}
+		/* Or it was asked to make it by a process that died before that was on record. */
+		workload->created = true;
 		workload->inventory_round = engine->inventory_round;
 		hold_adopt(workload, known);
 		compare_workload(workload, known);
@@ -340,8 +342,8 @@ static void go_on(struct engine *engine)
 		stop_resend(workload);
 		if (workload_is_ended(workload))
 			go_on_after_end(workload);
-		else if (workload->state == STATE(PENDING) && workload->no_restart)
-			workload_finish(workload, REASON(STOP_REQUESTED), "asked to stop");
+		else if (workload->no_restart && !workload->ending)
+			stop_workload(workload, REASON(STOP_REQUESTED), -1, "asked to stop");
 		else if (workload->state == STATE(PENDING))
 			workload_attempt_if_it_may(workload);
 		else if (workload->state == STATE(PULLING) && !workload->ending)

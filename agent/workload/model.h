@@ -390,10 +390,11 @@ void workload_event(struct workload *workload, const struct container *container
 void workload_event_of_memory(struct workload *workload, Berth__V1__Reason reason,
 			      Berth__V1__MemoryFigures *before, Berth__V1__MemoryFigures *after,
 			      const char *sentence);
-void workload_begin(struct workload *workload);   /* make the intent durable and start */
-void workload_attempt(struct workload *workload); /* start all containers once */
-void workload_start(struct workload *workload);   /* the same, once their images are here */
-void workload_advance(struct workload *workload); /* start what is next */
+void workload_begin(struct workload *workload);        /* make the intent durable and start */
+void workload_attempt(struct workload *workload);      /* start all containers once */
+void workload_set_starting(struct workload *workload); /* for its attempt */
+void workload_start(struct workload *workload);        /* the same, once their images are here */
+void workload_advance(struct workload *workload);      /* start what is next */
 /* This attempt ends: stop what runs, in order. Ends at once when nothing does. */
 void workload_end(struct workload *workload, Berth__V1__Reason reason, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -54,11 +54,20 @@ static void carry_out(const struct release *release)
 		answer_unsent(release, &err);
 }
 
+/* The life that waited for the one before it to go. */
+static void begin_next(struct workload *workload)
+{
+	if (!workload || workload->state != STATE(PENDING))
+		return;
+	workload_attempt_if_it_may(workload);
+	if (workload->state != STATE(PENDING))
+		FAILPOINT("berthd.release.followed");
+}
+
 static void on_durable(void *userdata, uint64_t ticket, const struct err *err)
 {
 	struct release *release = userdata;
 	struct engine *engine = release->engine;
-	struct workload *workload;
 
 	FAILPOINT("berthd.release.durable");
 	if (err && !release->asked) {
@@ -69,9 +78,7 @@ static void on_durable(void *userdata, uint64_t ticket, const struct err *err)
 	LIST_REMOVE(release, link);
 	carry_out(release);
 	FAILPOINT("berthd.release.sent");
-	workload = engine_lookup(engine, release->id);
-	if (workload)
-		workload_attempt_if_it_may(workload);
+	begin_next(engine_lookup(engine, release->id));
 	free(release);
 	engine_leave(engine);
 }

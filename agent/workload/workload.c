@@ -373,6 +373,15 @@ static int create(struct workload *workload, struct err *err)
 	return r;
 }
 
+void workload_set_starting(struct workload *workload)
+{
+	if (workload->attempt == 1)
+		workload_set_state(workload, STATE(STARTING), REASON(ACCEPTED), "starting");
+	else
+		workload_set_state(workload, STATE(STARTING), REASON(RESTARTING),
+				   "starting for the %u. time", workload->attempt);
+}
+
 void workload_attempt(struct workload *workload)
 {
 	for (size_t i = 0; i < workload->n_containers; i++)
@@ -393,11 +402,7 @@ void workload_attempt(struct workload *workload)
 
 void workload_start(struct workload *workload)
 {
-	if (workload->attempt == 1)
-		workload_set_state(workload, STATE(STARTING), REASON(ACCEPTED), "starting");
-	else
-		workload_set_state(workload, STATE(STARTING), REASON(RESTARTING),
-				   "starting for the %u. time", workload->attempt);
+	workload_set_starting(workload);
 	workload_advance(workload);
 }
 

@@ -211,6 +211,38 @@ static void an_attempt_that_is_not_on_record_is_not_launched_again(void **state)
 	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_LAUNCH), 2);
 }
 
+/* A second life begins when berth-sandboxd was told to forget the first, and its intent is durable by then: its
+ * program runs before it is on record that it was launched. */
+static void a_first_attempt_that_is_not_on_record_runs_on(void **state)
+{
+	struct player *player = *state;
+	struct outcome outcome;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_launch(player, player_spec(player, "web"), 1, 2, &outcome);
+	player->store.all_wait = true;
+	player_exited(player, "web", "main", CLD_EXITED, 9);
+	assert_int_equal(player_state(player, "web"), STATE(PENDING));
+	played_store_commit(&player->store, NULL);
+	assert_int_equal(player_state(player, "web"), STATE(STARTING));
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_LAUNCH), 2);
+	engine_waiter_cancel(&outcome.waiter);
+	played_knows_nothing(player);
+	(void)played_knows(player, "web", "main", 1, PAGE_RUNNING);
+	player_restart(player);
+	player->store.all_wait = false;
+	assert_int_equal(player_state(player, "web"), STATE(PENDING));
+	player_connect(player);
+	player_started(player, "web", "main");
+	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
+	assert_int_equal(engine_workload_generation(engine_find(player->engine, "web")), 2);
+	assert_int_equal(engine_workload_restarts(engine_find(player->engine, "web")), 0);
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_KILL), 0);
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_LAUNCH), 2);
+	assert_int_equal(player_count(player, BERTH__SANDBOX__V1__REQUEST__VERB_CREATE_WORKLOAD),
+			 2);
+}
+
 static void a_stop_that_was_under_way_is_seen_through(void **state)
 {
 	struct player *player = *state;
@@ -546,6 +578,7 @@ int main(void)
 		T(a_launch_that_was_not_durable_is_removed),
 		T(a_lost_container_is_told_as_unknown_and_restarts_by_its_policy),
 		T(an_attempt_that_is_not_on_record_is_not_launched_again),
+		T(a_first_attempt_that_is_not_on_record_runs_on),
 		T(a_stop_that_was_under_way_is_seen_through),
 		T(ten_years_more_by_the_wall_clock_change_no_duration),
 		T(ten_years_less_by_the_wall_clock_change_no_duration),
