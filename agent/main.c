@@ -132,6 +132,9 @@ static int open_images(struct agent *agent, struct err *err)
 		.keep_free_bytes = settings->images_keep_free_bytes,
 		.parallel_layers = settings->images_parallel_layers,
 		.stall_ms = settings->images_stall_ms,
+		.collect_above = settings->images_collect_above,
+		.collect_below = settings->images_collect_below,
+		.unused_ms = settings->images_unused_ms,
 		.proxy = settings->images_proxy,
 		.no_proxy = settings->images_no_proxy,
 		.credentials_path = settings->images_credentials,
@@ -139,6 +142,7 @@ static int open_images(struct agent *agent, struct err *err)
 		.plain_http = &settings->images_plain_http,
 		.mirrors = &settings->images_mirrors,
 		.authorities = &settings->images_authorities,
+		.pinned = &settings->images_pinned,
 	};
 
 	int r;
@@ -149,7 +153,9 @@ static int open_images(struct agent *agent, struct err *err)
 	    (int)sizeof(directory))
 		return err_set(err, ERR_INVALID, ENAMETOOLONG, "Directory in [Store] is too long");
 	r = images_new(agent->event, &config, &agent->images, err);
-	return r < 0 ? r : provider_new(agent->images, agent->link, &agent->provider, err);
+	return r < 0 ? r
+		     : provider_new(agent->event, agent->images, agent->link, &agent->provider,
+				    err);
 }
 
 static int open_engine(struct agent *agent, struct err *err)

@@ -5,6 +5,7 @@
 #include <syslog.h>
 
 #include "agent/grpc/server.h"
+#include "agent/image/reference.h"
 #include "agent/image/registry.h"
 #include "agent/pressure/pressure.h"
 
@@ -151,6 +152,17 @@ static const struct config_key keys[] = {
 	{ "Images", "KeepFree", CONFIG_BYTES, AT(images_keep_free_bytes), "1Gi",
 	  "Of the disk of [Store] Directory, below which images are kept: what pulls must leave free.",
 	  .max = UINT64_C(1) << 50 },
+	{ "Images", "CollectAbove", CONFIG_UINT, AT(images_collect_above), "85",
+	  "Percent of that disk: when it is so full, whatever fills it, images that no workload needs are removed, the least recently used first, until it is below CollectBelow. 100: never.",
+	  .min = 1, .max = 100 },
+	{ "Images", "CollectBelow", CONFIG_UINT, AT(images_collect_below), "80",
+	  "See CollectAbove, which is more, or both are 100.", .min = 1, .max = 100 },
+	{ "Images", "UnusedFor", CONFIG_DURATION_MS, AT(images_unused_ms), "0",
+	  "An image that no workload needed for so long is removed. 0: none is for that.",
+	  .max = UINT64_C(1000) * 3600 * 24 * 3660 },
+	{ "Images", "Pinned", CONFIG_LIST, AT(images_pinned), "",
+	  "Images that are not removed for either reason: registry.example/team/base:1", .max = 256,
+	  .check = reference_check },
 
 	{ "Telemetry", "SampleInterval", CONFIG_DURATION_MS, AT(sample_interval_ms), "1s",
 	  "How often each container is sampled when no reader asks for a shorter interval.",
@@ -185,6 +197,10 @@ static int check_settings(const void *data, size_t ret_members[static 2], struct
 		return do_not_go_together(ret_members, AT(pressure_relieve_above),
 					  AT(pressure_act_below), err,
 					  "RelieveAbove is less than ActBelow");
+	if (settings->images_collect_below > settings->images_collect_above)
+		return do_not_go_together(ret_members, AT(images_collect_below),
+					  AT(images_collect_above), err,
+					  "CollectBelow is more than CollectAbove");
 	if (settings->addresses.n && !settings_have_tls(settings))
 		return do_not_go_together(
 			ret_members, AT(addresses), AT(certificate), err,

@@ -55,6 +55,9 @@ struct settings {
 	uint64_t images_keep_free_bytes;
 	uint64_t images_parallel_layers;
 	uint64_t images_stall_ms;
+	uint64_t images_collect_above;
+	uint64_t images_collect_below;
+	uint64_t images_unused_ms;
 	char *images_credentials;
 	char *images_proxy;
 	char *images_no_proxy;
@@ -62,6 +65,7 @@ struct settings {
 	struct config_list images_plain_http;
 	struct config_list images_mirrors;
 	struct config_list images_authorities;
+	struct config_list images_pinned;
 	/* [Telemetry] */
 	uint64_t sample_interval_ms;
 	/* [Log] */

@@ -11,6 +11,7 @@
 #define FILE_BYTES_MAX  4096
 #define SUFFIX          ".json"
 #define FILE_NAME_BYTES (DIGEST_HEX + sizeof(SUFFIX))
+#define LATE_MS         3600000U
 #define TEMPORARY       "new" /* of one thread: there is one at a time */
 
 struct catalogue {
@@ -97,6 +98,7 @@ static int read_image(const char *bytes, size_t length, struct image *image, str
 	    read_number(root, "used_unix_ms", &image->used_unix_ms) < 0)
 		return err_set(err, ERR_INVALID, EINVAL, "it is no file of an image");
 	(void)strcpy(image->name, whole);
+	image->used_kept_ms = image->used_unix_ms;
 	image->pinned = json_is_true(json_object_get(root, "pinned"));
 	return 0;
 }
@@ -318,6 +320,7 @@ int catalogue_put(struct catalogue *catalogue, const struct image *image, struct
 			       "there are %u images on this host already; remove some",
 			       CATALOGUE_IMAGES_MAX);
 	*copy = *image;
+	copy->used_kept_ms = image->used_unix_ms;
 	r = check_image(catalogue, copy, err);
 	if (r == 0)
 		r = write_file(catalogue, copy, file, err);
@@ -334,6 +337,28 @@ int catalogue_put(struct catalogue *catalogue, const struct image *image, struct
 	catalogue->n_images++;
 	(void)take_ptr(&copy);
 	return 0;
+}
+
+int catalogue_mark_used(struct catalogue *catalogue, const char *name, uint64_t unix_ms,
+			struct err *err)
+{
+	struct image *image = find(catalogue, name);
+	char file[FILE_NAME_BYTES];
+	int r;
+
+	if (!image || unix_ms <= image->used_unix_ms)
+		return 0;
+	image->used_unix_ms = unix_ms;
+	if (unix_ms < image->used_kept_ms + LATE_MS)
+		return 0;
+	if (file_name(name, file) < 0)
+		return err_oom(err);
+	r = write_file(catalogue, image, file, err);
+	if (r < 0)
+		(void)unlinkat(catalogue->names_fd, TEMPORARY, 0);
+	else
+		image->used_kept_ms = unix_ms;
+	return r;
 }
 
 int catalogue_remove(struct catalogue *catalogue, const char *name, struct err *err)

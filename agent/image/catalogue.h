@@ -30,7 +30,8 @@ struct image {
 	uint32_t n_layers;
 	uint64_t pulled_unix_ms;
 	uint64_t used_unix_ms;
-	bool pinned; /* never collected */
+	uint64_t used_kept_ms; /* of that, what is on the disk */
+	bool pinned;           /* never collected */
 };
 TAILQ_HEAD(image_list, image);
 
@@ -50,6 +51,9 @@ const struct image *catalogue_find(const struct catalogue *catalogue, const char
 /* Add @image, or put it in the place of the one of its name, on the disk. Its link is not used. ERR_EXHAUSTED:
  * CATALOGUE_IMAGES_MAX, or the disk. */
 int catalogue_put(struct catalogue *catalogue, const struct image *image, struct err *err);
+/* It is in use at that time; on the disk that is an hour late at most. One that is not there is no failure. */
+int catalogue_mark_used(struct catalogue *catalogue, const char *name, uint64_t unix_ms,
+			struct err *err);
 /* ERR_NOT_FOUND. Its pieces stay, for catalogue_collect(). */
 int catalogue_remove(struct catalogue *catalogue, const char *name, struct err *err);
 

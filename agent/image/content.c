@@ -107,6 +107,19 @@ int content_room(const struct content *content, uint64_t *ret_bytes, struct err 
 	return 0;
 }
 
+int content_fill(const struct content *content, unsigned int *ret_percent, struct err *err)
+{
+	struct statvfs disk;
+	uint64_t used, all;
+
+	if (fstatvfs(content->blobs_fd, &disk) < 0)
+		return disk_failed(err, errno, "look at the disk of", content->directory);
+	used = disk.f_blocks - disk.f_bfree;
+	all = used + disk.f_bavail;
+	*ret_percent = all ? (unsigned int)(used * 100 / all) : 0;
+	return 0;
+}
+
 int content_check_room(const struct content *content, uint64_t bytes, struct err *err)
 {
 	uint64_t left;

@@ -31,6 +31,8 @@ bool content_has(const struct content *content, const struct digest *digest,
 		 uint64_t *ret_size_bytes);
 /* How much more may be written. */
 int content_room(const struct content *content, uint64_t *ret_bytes, struct err *err);
+/* How full the disk is, as df(1) has it. */
+int content_fill(const struct content *content, unsigned int *ret_percent, struct err *err);
 /* ERR_EXHAUSTED when @bytes more would not leave what is to be left free. */
 int content_check_room(const struct content *content, uint64_t bytes, struct err *err);
 

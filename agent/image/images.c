@@ -117,12 +117,16 @@ static int copy_config(const struct images_config *config, struct images *images
 	images->keep_free_bytes = config->keep_free_bytes;
 	images->parallel_layers = config->parallel_layers;
 	images->stall_ms = config->stall_ms;
+	images->collect_above = config->collect_above;
+	images->collect_below = config->collect_below;
+	images->unused_ms = config->unused_ms;
 	if (!images->directory || !images->proxy || !images->no_proxy || !images->credentials_path)
 		return -ENOMEM;
 	if (copy_list(config->registries, &images->registries) < 0 ||
 	    copy_list(config->plain_http, &images->plain_http) < 0 ||
 	    copy_list(config->mirrors, &images->mirrors) < 0 ||
-	    copy_list(config->authorities, &images->authorities) < 0)
+	    copy_list(config->authorities, &images->authorities) < 0 ||
+	    copy_list(config->pinned, &images->pinned) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -194,6 +198,7 @@ void images_free(struct images *images)
 	free_list(&images->plain_http);
 	free_list(&images->mirrors);
 	free_list(&images->authorities);
+	free_list(&images->pinned);
 	free(images);
 }
 
@@ -275,12 +280,12 @@ static void census_done(struct job *job)
 
 	census->answered(census->err.kind == ERR_NONE ? &census->needed : NULL, &census->err,
 			 census->user);
-	layer_set_clear(&census->needed);
+	text_set_clear(&census->needed);
 	free(census);
 }
 
 int images_needed_layers(struct images *images,
-			 void (*answered)(struct layer_set *needed, const struct err *err,
+			 void (*answered)(struct text_set *needed, const struct err *err,
 					  void *user),
 			 void *user, struct err *err)
 {
@@ -292,6 +297,37 @@ int images_needed_layers(struct images *images,
 	census->answered = answered;
 	census->user = user;
 	queue(images, &census->job);
+	return 0;
+}
+
+static void trimming_done(struct job *job)
+{
+	struct trimming *trimming = (struct trimming *)job;
+
+	trimming->trimmed(trimming->removed, trimming->again, trimming->user);
+	text_set_clear(&trimming->in_use);
+	free(trimming);
+}
+
+int images_trim(struct images *images, const struct text_set *in_use,
+		void (*trimmed)(bool removed, bool again, void *user), void *user)
+{
+	struct trimming *trimming = calloc(1, sizeof(*trimming));
+
+	if (!trimming)
+		return -ENOMEM;
+	trimming->job = (struct job){ .work = keeper_trim, .done = trimming_done };
+	trimming->trimmed = trimmed;
+	trimming->user = user;
+	for (size_t i = 0; i < in_use->n; i++)
+		text_set_add(&trimming->in_use, in_use->texts[i]);
+	/* Not one that is in use may be missing. */
+	if (in_use->incomplete || trimming->in_use.incomplete) {
+		text_set_clear(&trimming->in_use);
+		free(trimming);
+		return -ENOMEM;
+	}
+	queue(images, &trimming->job);
 	return 0;
 }
 

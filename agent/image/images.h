@@ -9,7 +9,7 @@
 
 #include <systemd/sd-event.h>
 
-#include "agent/image/layer_set.h"
+#include "agent/image/text_set.h"
 #include "agent/image/pull.h"
 #include "berth/v1/node_agent.pb-c.h"
 #include "proto/config.h"
@@ -22,11 +22,14 @@ struct images_config {
 	uint64_t keep_free_bytes;
 	uint64_t parallel_layers;
 	uint64_t stall_ms;
+	uint64_t collect_above, collect_below; /* percent of the disk; 100: never */
+	uint64_t unused_ms;                    /* 0: however long */
 	const char *proxy;
 	const char *no_proxy;
 	const char *credentials_path;
 	const struct config_list *registries; /* that may be pulled from; empty: all */
 	const struct config_list *plain_http, *mirrors, *authorities;
+	const struct config_list *pinned; /* images that are never collected */
 };
 
 struct images;
@@ -72,9 +75,14 @@ int images_open(struct images *images, const char *digest,
 /* The diff ids of all layers of all images. @answered is called from the loop, with them, to be taken or left,
  * or NULL and why not. On failure it is not called. */
 int images_needed_layers(struct images *images,
-			 void (*answered)(struct layer_set *needed, const struct err *err,
+			 void (*answered)(struct text_set *needed, const struct err *err,
 					  void *user),
 			 void *user, struct err *err);
+
+/* A step of making room, where that is needed; @in_use are names of images that stay, and is copied. @trimmed is
+ * called from the loop: whether something was removed, and whether another step is to follow. -ENOMEM. */
+int images_trim(struct images *images, const struct text_set *in_use,
+		void (*trimmed)(bool removed, bool again, void *user), void *user);
 
 /* @removed is called from the loop when something was removed on request. One at a time. */
 void images_set_removed(struct images *images, void (*removed)(void *user), void *user);

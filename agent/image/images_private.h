@@ -18,7 +18,8 @@ struct keeper {
 	struct registry_rules rules;
 	LIST_HEAD(, shared_pull) shared;
 	LIST_HEAD(, verification) verifications;
-	struct err why; /* nothing can be done, if it has a kind */
+	bool makes_room; /* between the two marks, on the way down */
+	struct err why;  /* nothing can be done, if it has a kind */
 };
 
 /* A request on its way. Who has it: the list that it is in. */
@@ -53,10 +54,18 @@ struct opening {
 
 struct census {
 	struct job job; /* first */
-	void (*answered)(struct layer_set *needed, const struct err *err, void *user);
+	void (*answered)(struct text_set *needed, const struct err *err, void *user);
 	void *user;
-	struct layer_set needed;
+	struct text_set needed;
 	struct err err;
+};
+
+struct trimming {
+	struct job job; /* first */
+	struct text_set in_use;
+	void (*trimmed)(bool removed, bool again, void *user);
+	void *user;
+	bool removed, again;
 };
 
 struct images_pull {
@@ -83,7 +92,8 @@ struct images {
 	bool running;
 	char *directory, *proxy, *no_proxy, *credentials_path;
 	uint64_t keep_free_bytes, parallel_layers, stall_ms;
-	struct config_list registries, plain_http, mirrors, authorities;
+	uint64_t collect_above, collect_below, unused_ms;
+	struct config_list registries, plain_http, mirrors, authorities, pinned;
 	LIST_HEAD(, images_pull) pulls;
 	unsigned int n_callers_pulls;
 	void (*removed)(void *user);
@@ -109,3 +119,8 @@ void keeper_question(struct images *images, struct job *job);
 void keeper_questions_end(struct images *images);
 void keeper_open(struct images *images, struct job *job);
 void keeper_census(struct images *images, struct job *job);
+void keeper_trim(struct images *images, struct job *job);
+/* Pieces of no image: how many bytes, and (with @remove) take them away. */
+int keeper_collect(struct keeper *keeper, bool remove, uint64_t *ret_bytes, struct err *err);
+/* Whether the image @name is being pulled. */
+bool keeper_pulls(struct keeper *keeper, const char *name);

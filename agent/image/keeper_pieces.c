@@ -55,7 +55,7 @@ void keeper_open(struct images *images, struct job *job)
 #define CONFIG_BYTES (16U << 20)
 
 static int add_layers(const struct catalogue *catalogue, const struct image *image,
-		      struct layer_set *set, struct err *err)
+		      struct text_set *set, struct err *err)
 {
 	cleanup_arena struct arena arena;
 	struct image_config config;
@@ -66,11 +66,9 @@ static int add_layers(const struct catalogue *catalogue, const struct image *ima
 	r = catalogue_read(catalogue, image, NULL, &arena, &config, err);
 	for (size_t i = 0; r == 0 && i < config.n_diff_ids; i++) {
 		(void)digest_text(&config.diff_ids[i], text);
-		layer_set_add(set, text);
-		if (!layer_set_has(set, text))
-			return err_oom(err);
+		text_set_add(set, text);
 	}
-	return r;
+	return r == 0 && set->incomplete ? err_oom(err) : r;
 }
 
 /* One that cannot be read, and all layers are kept. */

@@ -95,6 +95,11 @@ static struct shared_pull *find(struct keeper *keeper, const char *name)
 	return NULL;
 }
 
+bool keeper_pulls(struct keeper *keeper, const char *name)
+{
+	return find(keeper, name) != NULL;
+}
+
 static int begin(struct images *images, struct images_pull *watcher, struct shared_pull *shared,
 		 struct err *err)
 {

@@ -74,7 +74,7 @@ static bool is_needed(const struct digest *digest, void *user)
 	return pull_needs(user, digest);
 }
 
-static int collect(struct keeper *keeper, bool remove, uint64_t *ret_bytes, struct err *err)
+int keeper_collect(struct keeper *keeper, bool remove, uint64_t *ret_bytes, struct err *err)
 {
 	return catalogue_collect(keeper->catalogue, remove, is_needed, &keeper->yard, ret_bytes,
 				 err);
@@ -94,7 +94,7 @@ static int remove_image(struct keeper *keeper, struct question *question, struct
 	(void)strcpy(name, image->name);
 	r = catalogue_remove(keeper->catalogue, name, err);
 	if (r == 0)
-		r = collect(keeper, true, &reply->freed_bytes, err);
+		r = keeper_collect(keeper, true, &reply->freed_bytes, err);
 	question->reply = &reply->base;
 	return r;
 }
@@ -140,7 +140,7 @@ static int usage(struct keeper *keeper, struct question *question, struct err *e
 	int r = reply ? content_each(keeper->content, add_size, &reply->bytes, err) : full(err);
 
 	if (r == 0)
-		r = collect(keeper, false, &reply->unused_bytes, err);
+		r = keeper_collect(keeper, false, &reply->unused_bytes, err);
 	if (r == 0)
 		r = content_room(keeper->content, &reply->available_bytes, err);
 	if (r < 0)
@@ -159,7 +159,7 @@ static int collect_all(struct keeper *keeper, struct question *question, struct 
 	if (!reply)
 		return full(err);
 	question->reply = &reply->base;
-	return collect(keeper, true, &reply->freed_bytes, err);
+	return keeper_collect(keeper, true, &reply->freed_bytes, err);
 }
 
 /* ---- Verifying ---- */

@@ -154,7 +154,7 @@ static void unpacking_end(struct unpacking *unpacking, const struct err *why)
 	struct err err = *why;
 
 	if (err.kind == ERR_NONE)
-		layer_set_add(&provider->unpacked, unpacking->diff_id);
+		text_set_add(&provider->unpacked, unpacking->diff_id);
 	else
 		(void)err_prefix(&err, -1, "unpack layer %zu, %.19s", unpacking->number,
 				 unpacking->diff_id);
@@ -185,7 +185,7 @@ static void on_unpacked(void *userdata, const struct sandboxlink_call *call,
 		return;
 	/* Another berth-sandboxd may come with another store. */
 	if (!reply->message) {
-		layer_set_clear(&provider->unpacked);
+		text_set_clear(&provider->unpacked);
 		err.kind = ERR_CANCELLED;
 	}
 	unpacking_end(unpacking, &err);
@@ -260,7 +260,7 @@ static void advance(struct provision *provision)
 	bool all = true;
 
 	for (size_t i = 0; i < details->n_layers; i++) {
-		if (layer_set_has(&provider->unpacked, details->layers[i]->diff_id))
+		if (text_set_has(&provider->unpacked, details->layers[i]->diff_id))
 			continue;
 		all = false;
 		if (find_unpacking(provider, details->layers[i]->diff_id))
@@ -378,6 +378,7 @@ static void on_pull_changed(void *user)
 		return;
 	images_pull_end(provision->pull);
 	provision->pull = NULL;
+	collector_soon(provision->provider);
 	if (state.r < 0)
 		provision_fail(provision, &state.err);
 	else
@@ -512,8 +513,8 @@ static void provider_progress(const struct provider_want *want, Berth__V1__Conta
 	ret->phase = BERTH__V1__PULL_PHASE__PULL_PHASE_UNPACKING;
 	ret->layers = (uint32_t)provision->details->n_layers;
 	for (size_t i = 0; i < provision->details->n_layers; i++)
-		ret->layers_done += layer_set_has(&provision->provider->unpacked,
-						  provision->details->layers[i]->diff_id);
+		ret->layers_done += text_set_has(&provision->provider->unpacked,
+						 provision->details->layers[i]->diff_id);
 }
 
 static void provider_end(struct provider_want *want)
@@ -531,7 +532,15 @@ static void provider_end(struct provider_want *want)
 
 static void provider_doubt(struct provider *base)
 {
-	layer_set_clear(&of(base)->unpacked);
+	text_set_clear(&of(base)->unpacked);
+}
+
+void provider_add_names(const struct real_provider *provider, struct text_set *set)
+{
+	const struct provision *provision;
+
+	LIST_FOREACH (provision, &provider->provisions, link)
+		text_set_add(set, provision->name);
 }
 
 static void provider_sweep(struct provider *base)
@@ -539,16 +548,16 @@ static void provider_sweep(struct provider *base)
 	sweep_begin(of(base));
 }
 
-void provider_add_wanted(const struct real_provider *provider, struct layer_set *set)
+void provider_add_wanted(const struct real_provider *provider, struct text_set *set)
 {
 	const struct provision *provision;
 	const struct unpacking *unpacking;
 
 	LIST_FOREACH (provision, &provider->provisions, link)
 		for (size_t i = 0; provision->details && i < provision->details->n_layers; i++)
-			layer_set_add(set, provision->details->layers[i]->diff_id);
+			text_set_add(set, provision->details->layers[i]->diff_id);
 	LIST_FOREACH (unpacking, &provider->unpackings, link)
-		layer_set_add(set, unpacking->diff_id);
+		text_set_add(set, unpacking->diff_id);
 }
 
 static const struct provider_ops real_ops = { .check = provider_check,
@@ -563,13 +572,19 @@ static void on_removed(void *user)
 	sweep_begin(user);
 }
 
-int provider_new(struct images *images, struct sandboxlink *link, struct provider **ret_provider,
-		 struct err *err)
+int provider_new(sd_event *event, struct images *images, struct sandboxlink *link,
+		 struct provider **ret_provider, struct err *err)
 {
 	struct real_provider *provider = calloc(1, sizeof(*provider));
+	int r;
 
 	if (!provider)
 		return err_oom(err);
+	r = collector_begin(provider, event, err);
+	if (r < 0) {
+		free(provider);
+		return r;
+	}
 	provider->base.ops = &real_ops;
 	provider->images = images;
 	provider->link = link;
@@ -595,6 +610,7 @@ void provider_free(struct provider *base)
 	}
 	images_set_removed(provider->images, NULL, NULL);
 	sweep_free(provider);
-	layer_set_clear(&provider->unpacked);
+	collector_free(provider->collector);
+	text_set_clear(&provider->unpacked);
 	free(provider);
 }

@@ -51,11 +51,13 @@ struct provider {
 	const struct provider_ops *ops;
 	/* Set by whoever runs containers: tell each layer that one of them may be launched from. */
 	void (*each_used)(void *user, void (*tell)(const char *diff_id, void *set), void *set);
+	/* The same, each image that may be needed, by its whole name. */
+	void (*each_image)(void *user, void (*tell)(const char *name, void *set), void *set);
 	void *user;
 };
 
 /* @images and @link outlive it; but what it has asked @images is answered by images_free() alone, which
  * comes after provider_free(). Nobody wants anything any more by then. */
-int provider_new(struct images *images, struct sandboxlink *link, struct provider **ret_provider,
-		 struct err *err);
+int provider_new(sd_event *event, struct images *images, struct sandboxlink *link,
+		 struct provider **ret_provider, struct err *err);
 void provider_free(struct provider *provider); /* NULL is fine */

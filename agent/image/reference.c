@@ -219,3 +219,10 @@ const char *reference_text(const struct reference *reference,
 		       reference->has_digest ? digest_text(&reference->digest, digest) : "");
 	return buffer;
 }
+
+int reference_check(const char *item, struct err *err)
+{
+	struct reference reference;
+
+	return reference_parse(item, &reference, err);
+}

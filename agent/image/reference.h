@@ -27,6 +27,9 @@ struct reference {
 /* ERR_INVALID: what part of it is wrong, and what is allowed there. ERR_UNSUPPORTED: the digest's kind. */
 int reference_parse(const char *text, struct reference *ret_reference, struct err *err);
 
+/* The same for lists in a configuration. */
+int reference_check(const char *item, struct err *err);
+
 /* The whole name, nothing left out: reference_parse() of it is the same. Writes into @buffer, returns it. */
 const char *reference_text(const struct reference *reference,
 			   char buffer[static REFERENCE_TEXT_MAX]);

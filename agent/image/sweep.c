@@ -16,7 +16,7 @@
 struct sweep {
 	struct real_provider *provider; /* NULL: that is gone */
 	uint64_t serial;
-	struct layer_set needed; /* of images */
+	struct text_set needed; /* of images */
 	unsigned int n_removed;
 	bool asked; /* the thread, which has not answered yet */
 };
@@ -33,7 +33,7 @@ static void sweep_end(struct sweep *sweep, const struct err *failure)
 		log_event(LOG_INFO, NULL, "%u layers that no image has any more are removed",
 			  sweep->n_removed);
 	provider->sweep = NULL;
-	layer_set_clear(&sweep->needed);
+	text_set_clear(&sweep->needed);
 	free(sweep);
 	if (provider->sweep_again)
 		sweep_begin(provider);
@@ -47,7 +47,7 @@ static void remove_layer(struct sweep *sweep, const char *diff_id)
 	request.verb_case = BERTH__SANDBOX__V1__REQUEST__VERB_REMOVE_LAYER;
 	request.remove_layer = &message;
 	message.diff_id = (char *)diff_id;
-	layer_set_remove(&sweep->provider->unpacked, diff_id);
+	text_set_remove(&sweep->provider->unpacked, diff_id);
 	/* One that a container has come to use is refused, and looked at by the next sweep. */
 	if (sandboxlink_send(sweep->provider->link, &request, NULL, NULL) == 0)
 		sweep->n_removed++;
@@ -55,25 +55,25 @@ static void remove_layer(struct sweep *sweep, const char *diff_id)
 
 static void add_used(const char *diff_id, void *set)
 {
-	layer_set_add(set, diff_id);
+	text_set_add(set, diff_id);
 }
 
 static void take_page(struct sweep *sweep, const Berth__Sandbox__V1__ListLayersResult *page)
 {
 	struct real_provider *provider = sweep->provider;
-	struct layer_set used = { 0 };
+	struct text_set used = { 0 };
 
 	if (provider->base.each_used)
 		provider->base.each_used(provider->base.user, add_used, &used);
 	provider_add_wanted(provider, &used);
-	for (size_t i = 0; i < page->n_layers; i++) {
+	for (size_t i = 0; !used.incomplete && i < page->n_layers; i++) {
 		const char *diff_id = page->layers[i]->diff_id;
 
-		if (!page->layers[i]->in_use && !layer_set_has(&sweep->needed, diff_id) &&
-		    !layer_set_has(&used, diff_id))
+		if (!page->layers[i]->in_use && !text_set_has(&sweep->needed, diff_id) &&
+		    !text_set_has(&used, diff_id))
 			remove_layer(sweep, diff_id);
 	}
-	layer_set_clear(&used);
+	text_set_clear(&used);
 }
 
 static void on_page(void *userdata, const struct sandboxlink_call *call,
@@ -114,7 +114,7 @@ static void ask_page(struct sweep *sweep, const char *after)
 		sweep_end(sweep, &err);
 }
 
-static void on_needed(struct layer_set *needed, const struct err *err, void *user)
+static void on_needed(struct text_set *needed, const struct err *err, void *user)
 {
 	struct sweep *sweep = user;
 
@@ -128,7 +128,7 @@ static void on_needed(struct layer_set *needed, const struct err *err, void *use
 		return;
 	}
 	sweep->needed = *needed;
-	*needed = (struct layer_set){ 0 };
+	*needed = (struct text_set){ 0 };
 	ask_page(sweep, "");
 }
 
@@ -159,7 +159,7 @@ void sweep_free(struct real_provider *provider)
 	provider->sweep = NULL;
 	if (!sweep)
 		return;
-	layer_set_clear(&sweep->needed);
+	text_set_clear(&sweep->needed);
 	if (sweep->asked) /* the thread's answer is still to come */
 		sweep->provider = NULL;
 	else

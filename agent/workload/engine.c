@@ -518,8 +518,7 @@ void engine_free(struct engine *engine)
 	release_forget(engine);
 	leases_forget(engine);
 	engine->store->recovered = NULL;
-	if (engine->host.provider)
-		engine->host.provider->each_used = NULL;
+	images_detach(engine);
 	timer_disarm(&engine->timers, &engine->drain.timer);
 	timer_disarm(&engine->timers, &engine->records_timer);
 	timer_queue_done(&engine->timers);

@@ -173,13 +173,49 @@ static void each_used(void *user, void (*tell)(const char *diff_id, void *set), 
 	}
 }
 
+static void tell_images(const Berth__V1__WorkloadSpec *spec,
+			void (*tell)(const char *name, void *set), void *set)
+{
+	for (size_t i = 0; i < spec->n_containers; i++) {
+		const Berth__V1__ImageRoot *root = image_of(spec->containers[i]);
+		struct reference reference;
+		char name[REFERENCE_TEXT_MAX];
+
+		if (root && reference_parse(root->reference, &reference, NULL) == 0)
+			tell(reference_text(&reference, name), set);
+	}
+}
+
+static void each_image(void *user, void (*tell)(const char *name, void *set), void *set)
+{
+	const struct engine *engine = user;
+
+	for (size_t i = 0; i < engine->n_workloads; i++) {
+		const struct workload *workload = engine->by_id[i];
+
+		if (!workload_is_ended(workload))
+			tell_images(workload->spec->message, tell, set);
+		if (workload->successor)
+			tell_images(workload->successor->spec->message, tell, set);
+	}
+}
+
 void images_attach(struct engine *engine, struct provider *provider)
 {
 	engine->host.provider = provider;
 	if (!provider)
 		return;
 	provider->each_used = each_used;
+	provider->each_image = each_image;
 	provider->user = engine;
+}
+
+void images_detach(struct engine *engine)
+{
+	if (!engine->host.provider)
+		return;
+	engine->host.provider->each_used = NULL;
+	engine->host.provider->each_image = NULL;
 }
 
 /* ---- asked about it ----------------------------------------------------------------------------- */

@@ -572,6 +572,7 @@ void stop_resume(struct container *container, uint64_t at_boot_ns);
 /* image.c: the images of containers, which are had once for a life of the workload */
 /* Images come from @provider; NULL: there are none. */
 void images_attach(struct engine *engine, struct provider *provider);
+void images_detach(struct engine *engine);
 /* Some image of it is not known to be here. */
 bool images_are_missing(const struct workload *workload);
 /* Have them: PULLING, and workload_start() when all are here. */

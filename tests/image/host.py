@@ -36,7 +36,7 @@ class Host:
     def configure(self, images):
         self.config.write_text(
             f"[Listen]\nSocket={self.socket}\n[Store]\nDirectory={self.store}\n"
-            f"[Sandbox]\nSocket={self.directory}/run/none\n[Images]\n{images}\n")
+            f"[Sandbox]\nSocket={self.directory}/run/none\n[Images]\nCollectAbove=100\n{images}\n")
 
     def start(self):
         with open(self.log, "ab") as log:

@@ -312,6 +312,44 @@ def a_debian_root_with_python_is_used_under_the_default_sandbox(host):
     host.ctl("image", "verify", world.name("debian"))
 
 
+class SmallDisk(daemons.Host):
+    """Its store, and so its images, are on a disk of their own."""
+
+    def _prepare(self):
+        super()._prepare()
+        state, user = self.place + "/state", daemons.pwd.getpwnam(daemons.AGENT_USER)
+        os.makedirs(state)
+        run("mount", "-t", "tmpfs", "-o", f"size=52m,mode=0700,uid={user.pw_uid},gid={user.pw_gid}", "none", state)
+
+    def _stop_daemons(self):
+        super()._stop_daemons()
+        run("umount", self.place + "/state")
+
+
+@story
+def a_disk_that_fills_loses_the_images_that_nobody_needs(_):
+    for tag in ("first", "pinned", "older", "newer"):
+        layer = world.directory / tag
+        layer.mkdir()
+        (layer / "random").write_bytes(os.urandom(8 << 20))
+        run("tar", "-C", layer, "-cf", f"{layer}.tar", "random")
+        world.make(tag, world.directory / "busybox.tar", f"{layer}.tar", entrypoint=["/bin/sleep"], cmd=["0"])
+    settings = {"Images_PlainHTTP": world.registry.host, "Images_KeepFree": "1Mi", "Images_CollectAbove": "60",
+                "Images_CollectBelow": "55", "Images_Pinned": world.name("pinned")}
+    with SmallDisk(**settings) as host:
+        launch(host, "first", tag="first", args=["1000"])
+        for tag in ("pinned", "older", "newer"):
+            launch(host, tag, tag=tag, no_wait=True)
+            ended_well(host, tag)
+        log = host.logs["berthd"]
+        if not changes.until(log, lambda: f"image {world.name('older')} is removed" in daemons.read(log), 20, host.berthd):
+            raise AssertionError("it is not removed: " + daemons.read(log)[-2000:] + run("df", host.place + "/state"))
+        equal(sorted(image.name for image in host.api.ListImages().images),
+              sorted(world.name(tag) for tag in ("first", "pinned", "newer")))
+        host.clear()
+    equal(host.what_is_left(), [])
+
+
 def make_images(directory):
     busybox = world.busybox()
     world.make("app", busybox, **{
@@ -348,7 +386,8 @@ def main():
         world = World(pathlib.Path(name))
         try:
             make_images(world.directory)
-            settings = {"Images_PlainHTTP": f"{world.registry.host} {world.gate.host}", "Images_KeepFree": "64Mi"}
+            settings = {"Images_PlainHTTP": f"{world.registry.host} {world.gate.host}", "Images_KeepFree": "64Mi",
+                        "Images_CollectAbove": "100"}
             with daemons.Host(**settings) as berth:
                 good = run_stories(berth, patterns)
             left = berth.what_is_left()
