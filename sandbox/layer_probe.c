@@ -51,13 +51,16 @@ static int mount_trial(const struct trial *trial, int dir_fd, struct err *err)
 	cleanup_fd int top_fd = rootfs_clone(dir_fd, trial->set.user_fd, ROOTFS_READ_ONLY,
 					     "LayerDirectory", err);
 	cleanup_fd int bottom_fd = -1;
+	int fds[2];
 
 	if (top_fd < 0)
 		return top_fd;
 	bottom_fd = rootfs_new_mount("tmpfs", NULL, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, err);
 	if (bottom_fd < 0)
 		return bottom_fd;
-	return overlay_mount((const int[]){ top_fd, bottom_fd }, 2, NULL, err);
+	fds[0] = top_fd;
+	fds[1] = bottom_fd;
+	return overlay_mount(&(struct overlay){ fds, 2, fds, 2, NULL }, err);
 }
 
 /* In a child: on an older kernel it goes into a mount namespace of its own. */

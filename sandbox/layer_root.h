@@ -22,6 +22,8 @@ struct layer_root {
  * layer's file system and the caller's: whoever has that last waits while its pages are written, which shall not be the
  * container's last process.
  *
+ * In a process that launches and ends soon: a descriptor is left open to go with it.
+ *
  * Returns the descriptor, or a negative errno with @err: as rootfs_clone(), overlay_mount() and
  * writable_layer_make(), and ERR_NOT_FOUND where a layer is gone.
  */

@@ -14,11 +14,12 @@
 #define OPTIONS_MAX 4096 /* mount(2) takes a page */
 
 /* By descriptor (Linux 6.13), of detached mounts (6.15). */
-static int set_directories(int fs_fd, const int *fds, size_t count,
-			   const struct writable_layer *writable)
+static int set_directories(int fs_fd, const struct overlay *overlay)
 {
-	for (size_t i = 0; i < count; i++)
-		if (fsconfig(fs_fd, FSCONFIG_SET_FD, "lowerdir+", NULL, fds[i]) < 0)
+	const struct writable_layer *writable = overlay->writable;
+
+	for (size_t i = 0; i < overlay->layer_count; i++)
+		if (fsconfig(fs_fd, FSCONFIG_SET_FD, "lowerdir+", NULL, overlay->layers[i]) < 0)
 			return -1;
 	if (!writable)
 		return fsconfig(fs_fd, FSCONFIG_SET_FLAG, "ro", NULL, 0);
@@ -29,22 +30,23 @@ static int set_directories(int fs_fd, const int *fds, size_t count,
 	return fsconfig(fs_fd, FSCONFIG_SET_FLAG, "volatile", NULL, 0);
 }
 
-static int mount_by_descriptors(const int *fds, size_t count, const struct writable_layer *writable)
+static int mount_by_descriptors(const struct overlay *overlay)
 {
 	cleanup_fd int fs_fd = fsopen("overlay", FSOPEN_CLOEXEC);
 
 	if (fs_fd < 0 || fsconfig(fs_fd, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0 ||
-	    set_directories(fs_fd, fds, count, writable) < 0 ||
+	    set_directories(fs_fd, overlay) < 0 ||
 	    fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -1;
 	return fsmount(fs_fd, FSMOUNT_CLOEXEC,
-		       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (writable ? 0 : MOUNT_ATTR_RDONLY));
+		       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+			       (overlay->writable ? 0 : MOUNT_ATTR_RDONLY));
 }
 
 /* Names of descriptors have no character that the option would have to escape. */
-static int list_names(const int *fds, size_t count, const struct writable_layer *writable,
-		      char options[static OPTIONS_MAX])
+static int list_names(const struct overlay *overlay, char options[static OPTIONS_MAX])
 {
+	const struct writable_layer *writable = overlay->writable;
 	size_t length = 0;
 
 	if (writable)
@@ -53,9 +55,9 @@ static int list_names(const int *fds, size_t count, const struct writable_layer 
 			"volatile,index=off,upperdir=/proc/self/fd/%d,workdir=/proc/self/fd/%d,",
 			writable->upper_fd, writable->work_fd);
 	length += (size_t)snprintf(options + length, OPTIONS_MAX - length, "userxattr,lowerdir=");
-	for (size_t i = 0; i < count && length < OPTIONS_MAX; i++)
+	for (size_t i = 0; i < overlay->layer_count && length < OPTIONS_MAX; i++)
 		length += (size_t)snprintf(options + length, OPTIONS_MAX - length,
-					   "%s/proc/self/fd/%d", i ? ":" : "", fds[i]);
+					   "%s/proc/self/fd/%d", i ? ":" : "", overlay->layers[i]);
 	if (length >= OPTIONS_MAX) {
 		errno = E2BIG;
 		return -1;
@@ -65,17 +67,18 @@ static int list_names(const int *fds, size_t count, const struct writable_layer 
 
 /* In a mount namespace of our own, where everything lies on "/", which "/" itself does not see. The overlay is
  * taken out of it as a clone; its layers stay with it. */
-static int mount_in_namespace(const int *fds, size_t count, const struct writable_layer *writable)
+static int mount_in_namespace(const struct overlay *overlay)
 {
+	const struct writable_layer *writable = overlay->writable;
 	unsigned long flags = MS_NOSUID | MS_NODEV | (writable ? 0 : MS_RDONLY);
 	struct mount_attr attr = { .propagation = MS_PRIVATE };
 	char options[OPTIONS_MAX];
 
 	if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr)) < 0 ||
-	    list_names(fds, count, writable, options) < 0)
+	    list_names(overlay, options) < 0)
 		return -1;
-	for (size_t i = 0; i < count; i++)
-		if (move_mount(fds[i], "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	for (size_t i = 0; i < overlay->mount_count; i++)
+		if (move_mount(overlay->mounts[i], "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 			return -1;
 	if (writable &&
 	    move_mount(writable->mount_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
@@ -85,7 +88,7 @@ static int mount_in_namespace(const int *fds, size_t count, const struct writabl
 	return open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
-static int mount_by_names(const int *fds, size_t count, const struct writable_layer *writable)
+static int mount_by_names(const struct overlay *overlay)
 {
 	cleanup_fd int home_fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	cleanup_fd int fd = -1;
@@ -93,7 +96,7 @@ static int mount_by_names(const int *fds, size_t count, const struct writable_la
 
 	if (home_fd < 0 || unshare(CLONE_NEWNS) < 0)
 		return -1;
-	fd = mount_in_namespace(fds, count, writable);
+	fd = mount_in_namespace(overlay);
 	why = errno;
 	if (setns(home_fd, CLONE_NEWNS) < 0)
 		return -1;
@@ -101,18 +104,17 @@ static int mount_by_names(const int *fds, size_t count, const struct writable_la
 	return take_fd(&fd);
 }
 
-int overlay_mount(const int *fds, size_t count, const struct writable_layer *writable,
-		  struct err *err)
+int overlay_mount(const struct overlay *overlay, struct err *err)
 {
-	int fd = mount_by_descriptors(fds, count, writable);
+	int fd = mount_by_descriptors(overlay);
 
 	if (fd < 0)
-		fd = mount_by_names(fds, count, writable);
+		fd = mount_by_names(overlay);
 	if (fd < 0)
 		return err_set(
 			err, errno == ENODEV || errno == EINVAL ? ERR_UNSUPPORTED : ERR_INTERNAL,
 			errno,
 			"cannot put %zu layers together as an overlayfs with mapped ids (Linux 5.19): %m",
-			count);
+			overlay->layer_count);
 	return fd;
 }
