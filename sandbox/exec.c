@@ -214,6 +214,11 @@ static int settle(void *context, struct err *err)
 	return process_settle(&((struct session *)context)->process, err);
 }
 
+static int wait_gate(void *context, struct err *err)
+{
+	return process_wait_gate(&((struct session *)context)->process, err);
+}
+
 static int take_identity(void *context, struct err *err)
 {
 	return process_take_identity(&((struct session *)context)->process, err);
@@ -226,8 +231,9 @@ static int exec_program(void *context, struct err *err)
 }
 
 static const struct process_step process_steps[] = {
-	{ "begin", begin },   { "attach", enter_group },     { "join", join },
-	{ "settle", settle }, { "identity", take_identity }, { "exec", exec_program },
+	{ "begin", begin },       { "attach", enter_group }, { "join", join },
+	{ "settle", settle },     { "gate", wait_gate },     { "identity", take_identity },
+	{ "exec", exec_program },
 };
 
 static void run_process(void *context)

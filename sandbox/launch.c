@@ -295,7 +295,6 @@ static int prepare_process(struct launch *launch, struct err *err)
 	process->tty = spec->tty;
 	process->rows = spec->rows;
 	process->columns = spec->columns;
-	process->gated = !spec->gate_open;
 	launch->assemble.cpus = (int)sysconf(_SC_NPROCESSORS_CONF);
 	launch->assemble.spec = spec;
 	launch->assemble.group = launch->group;

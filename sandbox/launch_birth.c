@@ -114,7 +114,7 @@ void birth_init_heir(struct birth *birth, int control_fd)
 {
 	struct monitor_setup *setup = &birth->setup;
 
-	*birth = (struct birth){ .streams = { -1, -1, -1 }, .program_fd = -1 };
+	*birth = (struct birth){ .streams = { -1, -1, -1 }, .program_fd = -1, .aside = ASIDE_NONE };
 	setup->version = MONITOR_SETUP_VERSION;
 	setup->control_fd = control_fd;
 	setup->listen_fd = setup->child_pidfd = setup->stdin_fd = setup->stdout_fd = -1;
@@ -388,7 +388,8 @@ static int take_message(struct birth *birth, struct err *err)
 		return cancelled(err, "as the daemon asked");
 	if (message.header.kind == MONITOR_OPEN_GATE && !birth->gate_open) {
 		birth->gate_open = true;
-		gate_let_pass(&birth->gate);
+		if (birth->at_gate)
+			gate_let_pass(&birth->gate);
 	}
 	return 0;
 }
@@ -468,10 +469,28 @@ static int wait_exec(struct birth *birth, struct err *err)
 	return 0;
 }
 
-/* Returns 1 when the program runs. */
-static int hear_process(struct birth *birth, bool *ready, struct err *err)
+/* It looks up nothing of the image's before it passes. */
+static int meet_at_gate(struct birth *birth, struct err *err)
 {
 	struct monitor_message message = { 0 };
+	int r;
+
+	if (birth->at_gate)
+		return 0;
+	r = birth_clear_table(birth, err);
+	if (r < 0)
+		return r;
+	birth->at_gate = true;
+	if (birth->gate_open)
+		gate_let_pass(&birth->gate);
+	else
+		(void)monitor_send(birth->setup.control_fd, MONITOR_READY, &message, NULL, 0);
+	return 0;
+}
+
+/* Returns 1 when the program runs. */
+static int hear_process(struct birth *birth, struct err *err)
+{
 	uint64_t count;
 
 	(void)!read(birth->gate.up_fd, &count, sizeof(count));
@@ -479,11 +498,7 @@ static int hear_process(struct birth *birth, bool *ready, struct err *err)
 	case GATE_FAILED:
 		return process_failed(birth, err);
 	case GATE_WAITING:
-		if (!*ready && !birth->gate_open)
-			(void)monitor_send(birth->setup.control_fd, MONITOR_READY, &message, NULL,
-					   0);
-		*ready = true;
-		return 0;
+		return meet_at_gate(birth, err);
 	case GATE_LOADING: {
 		int r = wait_exec(birth, err);
 
@@ -495,9 +510,8 @@ static int hear_process(struct birth *birth, bool *ready, struct err *err)
 	return 0;
 }
 
-int birth_wait(struct birth *birth, struct err *err)
+static int wait_program(struct birth *birth, struct err *err)
 {
-	bool ready = false;
 	bool loading = false;
 	int r = 0;
 
@@ -512,7 +526,7 @@ int birth_wait(struct birth *birth, struct err *err)
 		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
 			continue;
 		if (fds[0].revents)
-			r = hear_process(birth, &ready, err);
+			r = hear_process(birth, err);
 		else if (fds[1].revents)
 			r = process_died(birth, err);
 		if (r == 0 && fds[2].revents) {
@@ -522,8 +536,19 @@ int birth_wait(struct birth *birth, struct err *err)
 				r = 0;
 		}
 	}
+	return r < 0 ? r : 0;
+}
+
+int birth_wait(struct birth *birth, struct err *err)
+{
+	int r = wait_program(birth, err);
+	int taken;
+
 	if (r < 0)
-		return r;
+		birth_kill(birth); /* it must not find in the table what comes back there */
+	taken = aside_take(&birth->aside, &birth->setup.listener_fd, r < 0 ? NULL : err);
+	if (r < 0 || taken < 0)
+		return r < 0 ? r : taken;
 	take_process_steps(birth);
 	return 0;
 }

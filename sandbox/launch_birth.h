@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "proto/err.h"
+#include "sandbox/aside.h"
 #include "sandbox/gate.h"
 #include "sandbox/identity.h"
 #include "sandbox/launch.h"
@@ -20,7 +21,10 @@ struct birth {
 	const char *what; /* "t-42/main": for the process's title */
 	struct gate gate;
 	bool gate_open;
-	pid_t pid; /* 0: not born yet */
+	bool at_gate; /* the process waits there, and the table is clear */
+	struct aside aside;
+	const struct taskgroup *group; /* of a container */
+	pid_t pid;                     /* 0: not born yet */
 	char step[GATE_STEP_MAX];
 	uint32_t step_count;
 	struct monitor_step steps[MONITOR_STEPS_MAX];
@@ -75,6 +79,16 @@ int birth_find_filter(struct birth *birth, const struct filter *known, int known
 
 /* Host's oom_score_adj of the process; a refusal is a warning. */
 void birth_set_oom_score(struct birth *birth, int oom_score_adj);
+
+/*
+ * Behind the gate the process follows names that the image and the workload chose, and /proc/self/fd/N is one. So
+ * all that the monitor needs later and that leads anywhere is set aside, and the rest of the table closed: what
+ * stays are sockets, pipes and events. execve(2) looks interpreters up as well; it gives the process a table
+ * of its own only then.
+ *
+ *   ERR_EXHAUSTED  no descriptors
+ */
+int birth_clear_table(struct birth *birth, struct err *err);
 
 /*
  * Until the program is exec'd: 0; or a negative errno with @err and birth->step:

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "proto/cleanup.h"
 #include "proto/failpoint.h"
 #include "sandbox/launch_birth.h"
+#include "sandbox/launch_process.h"
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -50,6 +52,7 @@ int birth_open_group(struct birth *birth, const struct hierarchy *hierarchy,
 
 	if (r < 0)
 		return r;
+	birth->group = group;
 	for (size_t i = 0; i < TASKGROUP_DIR_COUNT; i++)
 		setup->dirs[kinds[i]] = dirs[i];
 	setup->freezer_fd = open_freezer(hierarchy, taskgroup_name(group));
@@ -176,26 +179,91 @@ static int ascending(const void *a, const void *b)
 	return *(const int *)a - *(const int *)b;
 }
 
+/* Sorts @kept. */
+static void close_all_but(int *kept, size_t count)
+{
+	unsigned int next = 3;
+
+	qsort(kept, count, sizeof(*kept), ascending);
+	for (size_t i = 0; i < count; i++) {
+		unsigned int number = (unsigned int)kept[i];
+
+		if (kept[i] < 0 || number < next)
+			continue; /* none, or one that stands there twice */
+		if (number > next)
+			(void)close_range(next, number - 1, 0);
+		next = number + 1;
+	}
+	(void)close_range(next, ~0u, 0);
+}
+
 /* What execve(2) would do with all that is close-on-exec. */
 static void close_all_others(struct monitor_setup *setup)
 {
-	int kept[SETUP_FDS + 1];
+	int kept[SETUP_FDS];
 	int32_t *all[SETUP_FDS];
-	int next = 3;
 
 	find_descriptors(setup, all);
 	for (size_t i = 0; i < SETUP_FDS; i++)
 		kept[i] = *all[i];
-	kept[SETUP_FDS] = INT_MAX - 1;
-	qsort(kept, ARRAY_SIZE(kept), sizeof(kept[0]), ascending);
-	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
-		if (kept[i] < next)
-			continue; /* none, or one that stands there twice */
-		if (kept[i] > next)
-			(void)close_range((unsigned int)next, (unsigned int)kept[i] - 1, 0);
-		next = kept[i] + 1;
-	}
+	close_all_but(kept, ARRAY_SIZE(kept));
 }
+
+/* ---- what the first process must not reach ---- */
+
+/* Whether a path may go on behind it, or it be executed: not so of sockets, pipes, terminals and events. */
+static bool leads_anywhere(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 &&
+	       (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode) || S_ISLNK(st.st_mode));
+}
+
+/* What either of the two uses from here on, into @fds; returns how many. Some are -1. */
+#define NEEDED_MAX (SETUP_FDS + TASKGROUP_HELD_MAX + 6)
+static size_t list_needed(struct birth *birth, int fds[static NEEDED_MAX])
+{
+	const int own[] = {
+		birth->program_fd,      birth->gate.up_fd, birth->gate.down_fd,
+		birth->gate.monitor_fd, launch_low_fd(),   birth->gate.page->terminal_fd
+	};
+	int32_t *all[SETUP_FDS];
+	size_t count = ARRAY_SIZE(own);
+
+	memcpy(fds, own, sizeof(own));
+	find_descriptors(&birth->setup, all);
+	for (size_t i = 0; i < SETUP_FDS; i++)
+		fds[count++] = *all[i];
+	if (birth->group)
+		count += taskgroup_held(birth->group, fds + count);
+	return count;
+}
+
+int birth_clear_table(struct birth *birth, struct err *err)
+{
+	int needed[NEEDED_MAX + 2], aside[NEEDED_MAX];
+	size_t count = list_needed(birth, needed);
+	size_t stay = 0, go = 0;
+	int r;
+
+	FAILPOINT_RETURN("monitor.launch.clear", err);
+	for (size_t i = 0; i < count; i++) {
+		if (leads_anywhere(needed[i]))
+			aside[go++] = needed[i];
+		else
+			needed[stay++] = needed[i];
+	}
+	r = aside_put(&birth->aside, aside, go, err);
+	if (r < 0)
+		return r;
+	memcpy(needed + stay, birth->aside.socket_fds, sizeof(birth->aside.socket_fds));
+	close_all_but(needed, stay + 2);
+	FAILPOINT("monitor.launch.cleared");
+	return 0;
+}
+
+/* ---- becoming the small program ---- */
 
 /* 0, 1 and 2 are the program's streams in our table too: as long as we hold them its pipes never end. */
 static void let_go_of_streams(void)

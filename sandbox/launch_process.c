@@ -200,8 +200,6 @@ int process_wait_gate(struct process *process, struct err *err)
 {
 	int r;
 
-	if (!process->gated)
-		return 0;
 	gate_tell(process->gate, GATE_WAITING);
 	r = gate_wait(process->gate);
 	if (r < 0)

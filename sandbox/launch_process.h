@@ -33,7 +33,6 @@ struct process {
 	int low_fd; /* launch_low_fd() */
 	bool tty;
 	uint16_t rows, columns;
-	bool gated; /* wait at the gate before anything of the workload's */
 };
 
 struct process_step {
@@ -57,7 +56,8 @@ int process_become_root(struct err *err);
 /* Inside, as the namespace's root with all capabilities: session keyring, terminal, working directory, limits. */
 int process_settle(struct process *process, struct err *err);
 
-/* The rest, in its order. They do not return 0 for long: the last one becomes the program. */
+/* The rest, in its order. They do not return 0 for long: the last one becomes the program. What comes behind the
+ * gate finds nothing in the table by which a name could leave the container. */
 int process_wait_gate(struct process *process, struct err *err);
 int process_take_identity(struct process *process, struct err *err);
 int process_exec(struct process *process, struct err *err);

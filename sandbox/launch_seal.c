@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -25,7 +26,7 @@ static int low_fd = -1;
 int launch_low_fd(void)
 {
 	if (low_fd < 0)
-		low_fd = open("/", O_PATH | O_CLOEXEC);
+		low_fd = eventfd(0, EFD_CLOEXEC);
 	return low_fd;
 }
 

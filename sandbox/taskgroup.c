@@ -184,6 +184,18 @@ int taskgroup_file_read_u64(const struct taskgroup *group, enum hierarchy_contro
 	return r < 0 ? r : group_file_read_u64(place.dir_fd, place.path, ret_value);
 }
 
+size_t taskgroup_held(const struct taskgroup *group, int fds[static TASKGROUP_HELD_MAX])
+{
+	const struct hierarchy *hierarchy = group->hierarchy;
+	size_t count = 0;
+
+	for (size_t i = 0; i < hierarchy->mount_count; i++) {
+		fds[count++] = hierarchy->mounts[i].base_fd;
+		fds[count++] = group->dir_fds[i];
+	}
+	return count;
+}
+
 int taskgroup_clone_fd(const struct taskgroup *group)
 {
 	int unified = group->hierarchy->unified;

@@ -135,6 +135,10 @@ uint64_t taskgroup_id(const struct taskgroup *group);
  * -1 in legacy. */
 int taskgroup_clone_fd(const struct taskgroup *group);
 
+/* Write to @fds what the group and its hierarchy hold open; returns how many. They stay theirs. */
+#define TASKGROUP_HELD_MAX (2 * HIERARCHY_MOUNTS_MAX)
+size_t taskgroup_held(const struct taskgroup *group, int fds[static TASKGROUP_HELD_MAX]);
+
 /*
  * In a new process with one thread, before all else: move it into the group in every v1 hierarchy; in
  * legacy that is all of them. Nothing to do in unified. System calls only. Where another process does
