@@ -139,6 +139,7 @@ static int open_images(struct agent *agent, struct err *err)
 		.no_proxy = settings->images_no_proxy,
 		.credentials_path = settings->images_credentials,
 		.registries = &settings->images_registries,
+		.require_digests = &settings->images_require_digests,
 		.plain_http = &settings->images_plain_http,
 		.mirrors = &settings->images_mirrors,
 		.authorities = &settings->images_authorities,

@@ -62,6 +62,7 @@ struct settings {
 	char *images_proxy;
 	char *images_no_proxy;
 	struct config_list images_registries;
+	struct config_list images_require_digests;
 	struct config_list images_plain_http;
 	struct config_list images_mirrors;
 	struct config_list images_authorities;

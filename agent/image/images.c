@@ -123,6 +123,7 @@ static int copy_config(const struct images_config *config, struct images *images
 	if (!images->directory || !images->proxy || !images->no_proxy || !images->credentials_path)
 		return -ENOMEM;
 	if (copy_list(config->registries, &images->registries) < 0 ||
+	    copy_list(config->require_digests, &images->require_digests) < 0 ||
 	    copy_list(config->plain_http, &images->plain_http) < 0 ||
 	    copy_list(config->mirrors, &images->mirrors) < 0 ||
 	    copy_list(config->authorities, &images->authorities) < 0 ||
@@ -195,6 +196,7 @@ void images_free(struct images *images)
 	free(images->no_proxy);
 	free(images->credentials_path);
 	free_list(&images->registries);
+	free_list(&images->require_digests);
 	free_list(&images->plain_http);
 	free_list(&images->mirrors);
 	free_list(&images->authorities);
@@ -349,17 +351,28 @@ static void pull_left(struct job *job)
 	free(pull);
 }
 
+static bool is_listed(const struct config_list *list, const char *host)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (strcmp(list->items[i], host) == 0 || strcmp(list->items[i], "*") == 0)
+			return true;
+	return false;
+}
+
 static int check_policy(const struct images *images, const struct reference *reference,
 			struct err *err)
 {
-	for (size_t i = 0; i < images->registries.n; i++)
-		if (strcmp(images->registries.items[i], reference->host) == 0)
-			return 0;
-	if (images->registries.n == 0)
-		return 0;
-	return err_set(err, ERR_DENIED, EPERM,
-		       "this host may not pull from %s (Registries in [Images] of berthd.conf)",
-		       reference->host);
+	if (images->registries.n > 0 && !is_listed(&images->registries, reference->host))
+		return err_set(
+			err, ERR_DENIED, EPERM,
+			"this host may not pull from %s (Registries in [Images] of berthd.conf)",
+			reference->host);
+	if (!reference->has_digest && is_listed(&images->require_digests, reference->host))
+		return err_set(
+			err, ERR_DENIED, EPERM,
+			"this host has images of %s only by a digest, as in app@sha256:... (RequireDigests in [Images] of berthd.conf)",
+			reference->host);
+	return 0;
 }
 
 int images_check(const struct images *images, const char *reference,

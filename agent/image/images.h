@@ -27,7 +27,8 @@ struct images_config {
 	const char *proxy;
 	const char *no_proxy;
 	const char *credentials_path;
-	const struct config_list *registries; /* that may be pulled from; empty: all */
+	const struct config_list *registries;      /* that may be pulled from; empty: all */
+	const struct config_list *require_digests; /* registries, or "*" */
 	const struct config_list *plain_http, *mirrors, *authorities;
 	const struct config_list *pinned; /* images that are never collected */
 };

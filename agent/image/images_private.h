@@ -93,7 +93,7 @@ struct images {
 	char *directory, *proxy, *no_proxy, *credentials_path;
 	uint64_t keep_free_bytes, parallel_layers, stall_ms;
 	uint64_t collect_above, collect_below, unused_ms;
-	struct config_list registries, plain_http, mirrors, authorities, pinned;
+	struct config_list registries, require_digests, plain_http, mirrors, authorities, pinned;
 	LIST_HEAD(, images_pull) pulls;
 	unsigned int n_callers_pulls;
 	void (*removed)(void *user);

@@ -82,6 +82,11 @@ int registry_check_host(const char *item, struct err *err)
 		"the name of a registry, as images have it: registry.example or registry.example:5000");
 }
 
+int registry_check_host_or_all(const char *item, struct err *err)
+{
+	return strcmp(item, "*") == 0 ? 0 : registry_check_host(item, err);
+}
+
 int registry_check_mirror(const char *item, struct err *err)
 {
 	const char *value;

@@ -28,6 +28,7 @@ struct registry_rules {
 int registry_check_mirror(const char *item, struct err *err);
 int registry_check_authority(const char *item, struct err *err);
 int registry_check_host(const char *item, struct err *err);
+int registry_check_host_or_all(const char *item, struct err *err); /* "*" too */
 
 struct registry;
 struct fetch;

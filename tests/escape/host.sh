@@ -100,13 +100,14 @@ start_daemons() {
 	chown nobody "$place/sockets"
 	# What must not outlive a boot is on tmpfs.
 	mount -t tmpfs -o mode=0700 berth-escape "$place/sandbox" || host_fail "cannot mount a tmpfs"
-	printf '[Host]\nAgentUser=nobody\nCgroupParent=/berth-escape\nLogDirectory=%s\nRunDirectory=%s\n' \
-		"$logs" "$place/sandbox" > "$place/host.conf"
+	printf '[Host]\nAgentUser=nobody\nCgroupParent=/berth-escape\nLogDirectory=%s\nRunDirectory=%s\nLayerDirectory=%s\n' \
+		"$logs" "$place/sandbox" "$place/layers" > "$place/host.conf"
 	printf '[Listen]\nSocket=%s\nSocketGroup=nogroup\n[Sandbox]\nSocket=%s\nLogDirectory=%s\n[Node]\nReserveMemory=64Mi\nReserveCpu=0\n[Store]\nDurable=no\n' \
 		"$berthd_socket" "$sandboxd_socket" "$logs" > "$place/berthd.conf"
 	{ write_policy no && cat "$place/host.conf"; } > "$place/sandboxd.conf"
 	"$BERTH_BUILD/sandbox/berth-sandboxd" --config="$place/sandboxd.conf" --socket="$sandboxd_socket" \
-		--monitor="$BERTH_BUILD/sandbox/monitor/berth-monitor" --stop-workloads-on-exit \
+		--monitor="$BERTH_BUILD/sandbox/monitor/berth-monitor" --unpack="$BERTH_BUILD/sandbox/unpack/berth-unpack" \
+		--stop-workloads-on-exit \
 		> "$place/sandboxd.log" 2>&1 &
 	sandboxd_pid=$!
 	until_there "$sandboxd_pid" "$sandboxd_socket" "$place/sandboxd.log"
