@@ -183,8 +183,8 @@ static void on_unpacked(void *userdata, const struct sandboxlink_call *call,
 
 	if (!unpacking)
 		return;
-	/* Another berth-sandboxd may come with another store. */
-	if (!reply->message) {
+	/* It went away, or is about to: another one may come with another store. */
+	if (!reply->message || err.kind == ERR_UNAVAILABLE) {
 		text_set_clear(&provider->unpacked);
 		err.kind = ERR_CANCELLED;
 	}

@@ -490,6 +490,7 @@ static void end_by_reboot(struct workload *workload, const char *boot_id)
 	bool again = workload->spec->message->restart->mode ==
 			     BERTH__V1__RESTART_MODE__RESTART_ALWAYS &&
 		     !workload->no_restart && !workload->successor;
+	bool live = workload_is_live(workload);
 	char why[160];
 
 	(void)snprintf(why, sizeof(why),
@@ -500,7 +501,8 @@ static void end_by_reboot(struct workload *workload, const char *boot_id)
 	workload->paused = false;
 	workload->hold = (struct hold){ 0 };
 	workload->running_boot_ns = 0;
-	if (workload_is_ended(workload))
+	/* What waits for its images has nothing that could be gone, and waits on. */
+	if (workload_is_ended(workload) || (workload->state == STATE(PULLING) && !live))
 		return;
 	for (size_t i = 0; i < workload->n_containers; i++)
 		if (container_is_live(&workload->containers[i]))

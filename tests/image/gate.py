@@ -7,6 +7,7 @@ class Gate:
     def __init__(self, registry):
         self.target = ("127.0.0.1", int(registry.host.split(":")[1]))
         self.opened = threading.Event()
+        self.passing = set()
         self.came = threading.Semaphore(0)  # once for each that comes
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.host = f"localhost:{self.listener.getsockname()[1]}"
@@ -25,12 +26,15 @@ class Gate:
         self.opened.wait()
         try:
             with peer, socket.create_connection(self.target) as server:
+                self.passing.add(peer)
                 back = threading.Thread(target=self._pass, args=(server, peer), daemon=True)
                 back.start()
                 self._pass(peer, server)
                 back.join()
         except OSError:  # whoever came has gone
             pass
+        finally:
+            self.passing.discard(peer)
 
     @staticmethod
     def _pass(source, sink):
@@ -50,7 +54,13 @@ class Gate:
         self.opened.set()
 
     def shut(self):
+        """Also for whoever has come through before."""
         self.opened.clear()
+        for peer in list(self.passing):
+            try:
+                peer.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
         while self.came.acquire(blocking=False):
             pass
 

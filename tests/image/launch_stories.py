@@ -7,7 +7,6 @@ import pathlib
 import signal
 import sys
 import tempfile
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "system" / "agent"))
@@ -195,6 +194,20 @@ def a_failed_pull_says_where_and_is_tried_again(host):
 
 
 @story
+def a_registry_may_be_trusted_by_digests_alone(host):
+    image = {"reference": "strict.example/app:1"}
+    whole = {"id": "app", "containers": [{"name": "main", "root": {"image": image}}]}
+    why = refused(lambda: host.api.Launch(fence=host.fence(), spec=whole), "PERMISSION_DENIED", "RequireDigests")
+    equal((why.reason, list(why.fields)), ("POLICY", ["spec.containers[0].root.image.reference"]))
+    image["reference"] = "strict.example/app@sha256:" + "0" * 64
+    image["pull_policy"] = "PULL_NEVER"
+    has(host.api.Launch(fence=host.fence(), spec=whole).status.sentence, "not on this host")
+    digest = run("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", "docker://" + world.name("more"))
+    launch(host, "exact", tag="more@" + digest.strip(), no_wait=True)
+    equal(ended_well(host, "exact"), "more\n")
+
+
+@story
 def an_image_without_a_program_is_run_with_one(host):
     status = launch(host, "none", tag="plain")
     equal((status.state, status.reason), (6, 37))
@@ -269,6 +282,21 @@ def a_pull_goes_on_after_berthd_was_killed(host):
     world.gate.wait()
     world.gate.open()
     equal(ended_well(host, "app"), "more\n")
+    equal(host.status("app").restarts, 0)
+
+
+@story
+def a_pull_goes_on_while_berth_sandboxd_is_away(host):
+    world.gate.shut()
+    launch(host, "app", tag="other", gate=True, no_wait=True)
+    world.gate.wait()
+    host.stop_sandboxd()
+    world.gate.open()
+    if not changes.until(host.logs["berthd"], lambda: times_logged(host, "pulled " + world.name("other", gate=True)), 20):
+        raise AssertionError("it was not pulled meanwhile")
+    equal(host.status("app").state, 2, "its state (2: pulling)")
+    host.start_again()
+    equal(ended_well(host, "app"), "other\n")
     equal(host.status("app").restarts, 0)
 
 
@@ -373,9 +401,7 @@ def make_images(directory):
 def make_debian(directory):
     """python3 and what it needs, without the scripts of its packages: a root to be run from, not to be lived in."""
     root = directory / "debian.tar"
-    began = time.monotonic()
     run("mmdebstrap", "--quiet", "--variant=extract", f"--include={DEBIAN}", "bookworm", root)
-    print("# debian: mmdebstrap took", round(time.monotonic() - began, 1), "s")
     world.make("debian", root, entrypoint=["/usr/bin/python3"], user=["33:33"])
 
 
@@ -387,7 +413,7 @@ def main():
         try:
             make_images(world.directory)
             settings = {"Images_PlainHTTP": f"{world.registry.host} {world.gate.host}", "Images_KeepFree": "64Mi",
-                        "Images_CollectAbove": "100"}
+                        "Images_CollectAbove": "100", "Images_RequireDigests": "strict.example"}
             with daemons.Host(**settings) as berth:
                 good = run_stories(berth, patterns)
             left = berth.what_is_left()

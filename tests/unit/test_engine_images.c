@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "agent/image/provider.h"
+#include "berth/agent/v1/kept.pb-c.h"
 
 #define STATE(name)  BERTH__V1__WORKLOAD_STATE__##name
 #define REASON(name) BERTH__V1__REASON__##name
@@ -609,6 +610,75 @@ static void it_waits_on_after_the_agent_was_started_anew(void **state)
 	assert_int_equal(player_state(player, "web"), STATE(STARTING));
 }
 
+/* What is kept of its life, in memory of the caller's. */
+static struct played_write copy_life(struct player *player, const char *id)
+{
+	const struct played_write *write = played_store_find(&player->store, 'l', id);
+	struct played_write copy = { 0 };
+
+	assert_non_null(write);
+	copy.n = write->n;
+	copy.bytes = malloc(write->n);
+	memcpy(copy.bytes, write->bytes, write->n);
+	return copy;
+}
+
+static void put_life(struct player *player, const char *id, const struct played_write *life)
+{
+	struct played_write *write = played_store_find(&player->store, 'l', id);
+
+	assert_non_null(write);
+	free(write->bytes);
+	write->bytes = life->bytes;
+	write->n = life->n;
+}
+
+static void a_stop_that_was_kept_counts_though_its_end_was_not(void **state)
+{
+	struct player *player = *state;
+	struct played_write life;
+	struct outcome launch, outcome;
+
+	player_launch(player, image_spec(player, "web"), 1, 1, &launch);
+	life = copy_life(player, "web");
+	player_stop(player, "web", 1, -1, &outcome);
+	put_life(player, "web", &life);
+	player_restart(player);
+	assert_int_equal(player_state(player, "web"), STATE(PULLING));
+	player_connect(player);
+	assert_int_equal(player_state(player, "web"), STATE(EXITED));
+	assert_int_equal(player_reason(player, "web"), REASON(STOP_REQUESTED));
+	assert_int_equal(n_wanted(), 0);
+}
+
+static void it_waits_on_after_a_boot_of_the_host(void **state)
+{
+	struct player *player = *state;
+	struct played_write life;
+	Berth__Agent__V1__Life *message;
+	struct outcome outcome;
+	char *own;
+
+	player_launch(player, image_spec(player, "web"), 1, 1, &outcome);
+	engine_waiter_cancel(&outcome.waiter);
+	life = copy_life(player, "web");
+	message = berth__agent__v1__life__unpack(NULL, life.n, life.bytes);
+	own = message->boot_id;
+	message->boot_id = (char *)"an-earlier-boot";
+	free(life.bytes);
+	life.n = berth__agent__v1__life__get_packed_size(message);
+	life.bytes = malloc(life.n);
+	(void)berth__agent__v1__life__pack(message, life.bytes);
+	message->boot_id = own;
+	berth__agent__v1__life__free_unpacked(message, NULL);
+	put_life(player, "web", &life);
+	player_restart(player);
+	player_connect(player);
+	assert_int_equal(player_state(player, "web"), STATE(PULLING));
+	provide_plain();
+	assert_int_equal(player_state(player, "web"), STATE(STARTING));
+}
+
 static void what_it_runs_is_known_after_the_agent_was_started_anew(void **state)
 {
 	struct player *player = *state;
@@ -796,6 +866,8 @@ int main(void)
 		TEST(stop_and_delete_end_the_waiting),
 		TEST(a_newer_generation_takes_its_place_while_it_waits),
 		TEST(it_waits_on_after_the_agent_was_started_anew),
+		TEST(a_stop_that_was_kept_counts_though_its_end_was_not),
+		TEST(it_waits_on_after_a_boot_of_the_host),
 		TEST(what_it_runs_is_known_after_the_agent_was_started_anew),
 		TEST(berth_sandboxd_may_go_away_meanwhile),
 		TEST(an_image_is_in_use_until_its_workload_has_ended),
