@@ -155,6 +155,8 @@ static void take_container_back(struct sandboxd *host, struct container *contain
 	if (record->group_id || page.state == PAGE_RUNNING || page.state == PAGE_EXITED) {
 		/* Without an id it is whatever has the name, below a group whose id was compared. */
 		monitors_open_group(container);
+		if (container->group && record->group_id)
+			taskgroup_mark(container->group);
 		container->state = PAGE_RUNNING;
 		monitor->started_wall_ns = page.started_wall_ns;
 		monitor->started_boot_ns = page.started_boot_ns;
@@ -194,6 +196,7 @@ static void find_container(struct sandboxd *host, struct workload *workload, con
 		free(settings.json);
 		free(settings.layers);
 		fd_close(&run_fd);
+		host->orphans.directories++;
 		record_remove_dir(workload->run_fd, name);
 	} else {
 		container->settings = settings;
@@ -343,6 +346,7 @@ static int take_workload_back(struct sandboxd *host, struct workload *workload,
 		r = idranges_take_this(host->ranges, id_first, err);
 	if (r < 0)
 		return r;
+	taskgroup_mark(workload->group);
 	workload->namespaces.id_first = workload->host_ids ? 0 : id_first; /* is its now */
 	find_containers(host, workload, path);
 	r = take_namespaces_back(host, workload, record, err);
@@ -389,7 +393,7 @@ static void discard(struct sandboxd *host, const char *name)
 	while ((entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		volume_discard(fd, entry->d_name);
+		host->orphans.mounts += volume_discard(fd, entry->d_name);
 		record_remove_dir(fd, entry->d_name);
 	}
 	(void)closedir(dir);

@@ -5,6 +5,12 @@
  * container is taken back through its monitor's socket; where its monitor is gone, its page and the
  * kernel say how it ended. What is of another boot, or whose group is gone or another's, is only
  * cleaned up; nothing is ever signalled by a number from a record.
+ *
+ * What is of nobody is found, removed and counted (sandboxd.orphans): control groups, run directories, mounts of
+ * volumes, descriptors that systemd kept, layers. Of other kinds nothing can be left: namespaces, and the links in
+ * them, are in no place but the descriptors and processes of workloads and of this daemon; every mount but a
+ * volume's is detached, or in the namespace of a launch; and which ids are taken is only what the workloads that
+ * were taken back have.
  */
 #pragma once
 

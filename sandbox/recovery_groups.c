@@ -1,6 +1,8 @@
 /*
  * Only directories whose names are ours are looked at, and only below <base>/workloads, which is this
- * daemon's alone (hierarchy_lock()). A group is opened once and killed by that descriptor.
+ * daemon's alone (hierarchy_lock()). A name is not enough to be killed for: a group is marked when it is made,
+ * before a process can be in it. One that has processes and no mark is somebody else's; one that has neither is
+ * what is left of one that was half made or half removed. A group is opened once and killed by that descriptor.
  */
 #include "sandbox/recovery_groups.h"
 
@@ -41,15 +43,56 @@ static const char *next_group(DIR *dir)
 	return NULL;
 }
 
-static void remove_group(struct sandboxd *host, const char *path, enum taskgroup_level level)
+static bool is_foreign(const struct taskgroup *group)
+{
+	bool populated = false;
+
+	return !taskgroup_is_marked(group) && taskgroup_is_populated(group, &populated) == 0 &&
+	       populated;
+}
+
+/* The directory below a known workload's group that has a known container's name: whether it is its group. */
+static bool is_group_of(struct sandboxd *host, const struct container *container, const char *path)
+{
+	struct taskgroup *group = NULL;
+	struct err err = { 0 };
+	int r = taskgroup_open(host->hierarchy, path, TASKGROUP_CONTAINER, container->group_id,
+			       &group, &err);
+
+	taskgroup_free(group);
+	return r == 0 || err.kind != ERR_PRECONDITION;
+}
+
+/* A hierarchy before @mount has it, and it was seen to there. */
+static bool was_seen(const struct sandboxd *host, const struct hierarchy_mount *mount,
+		     const char *path)
+{
+	const struct hierarchy_mount *before = host->hierarchy->mounts;
+
+	for (; before < mount; before++)
+		if (faccessat(before->base_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return true;
+	return false;
+}
+
+static void remove_group(struct sandboxd *host, const struct hierarchy_mount *mount,
+			 const char *path, enum taskgroup_level level)
 {
 	struct taskgroup *group = NULL;
 	struct err err = { 0 };
 
+	if (was_seen(host, mount, path))
+		return;
 	FAILPOINT("sandboxd.recovery.stranger");
 	if (taskgroup_open(host->hierarchy, path, level, 0, &group, &err) < 0) {
-		if (err.kind != ERR_NOT_FOUND) /* the hierarchy before this one had it too */
-			log_failure(LOG_WARNING, NULL, &err);
+		log_failure(LOG_WARNING, NULL, &err);
+		return;
+	}
+	if (is_foreign(group)) {
+		log_event(LOG_WARNING, NULL,
+			  "cgroup %s: it has processes and was not made here: left alone", path);
+		host->foreign_groups++;
+		taskgroup_free(group);
 		return;
 	}
 	log_event(LOG_WARNING, NULL, "cgroup %s: no record speaks of it: removed, with all in it",
@@ -60,7 +103,7 @@ static void remove_group(struct sandboxd *host, const char *path, enum taskgroup
 	(void)leftovers_remove(host->leftovers, group, 0, &err);
 }
 
-static bool is_container(struct workload *workload, const char *name)
+static const struct container *find_container(struct workload *workload, const char *name)
 {
 	const struct container *container;
 	char known[REMOVAL_NAME_MAX];
@@ -68,9 +111,18 @@ static bool is_container(struct workload *workload, const char *name)
 	LIST_FOREACH (container, &workload->containers, link) {
 		removal_container_name(container, known);
 		if (strcmp(known, name) == 0)
-			return true;
+			return container;
 	}
-	return false;
+	return NULL;
+}
+
+static void look_at_container(struct sandboxd *host, const struct hierarchy_mount *mount,
+			      struct workload *workload, const char *path, const char *name)
+{
+	const struct container *container = workload ? find_container(workload, name) : NULL;
+
+	if (!container || !is_group_of(host, container, path))
+		remove_group(host, mount, path, TASKGROUP_CONTAINER);
 }
 
 /* The workload whose group has this name: "<id>.<instance>". */
@@ -100,13 +152,12 @@ static void look_at_workload(struct sandboxd *host, const struct hierarchy_mount
 		return; /* not ours */
 	dir = open_group_dir(mount, path);
 	for (const char *below; dir && (below = next_group(dir));)
-		if ((!workload || !is_container(workload, below)) &&
-		    taskgroup_path(path, band, name, below, NULL) == 0)
-			remove_group(host, path, TASKGROUP_CONTAINER);
+		if (taskgroup_path(path, band, name, below, NULL) == 0)
+			look_at_container(host, mount, workload, path, below);
 	if (dir)
 		(void)closedir(dir);
 	if (!workload && taskgroup_path(path, band, name, NULL, NULL) == 0)
-		remove_group(host, path, TASKGROUP_WORKLOAD);
+		remove_group(host, mount, path, TASKGROUP_WORKLOAD);
 }
 
 void recovery_remove_strangers(struct sandboxd *host)

@@ -76,16 +76,24 @@ static int add_warnings(struct arena *arena, Berth__Sandbox__V1__HelloResult *re
 static int add_orphans(const struct sandboxd *host, struct arena *arena,
 		       Berth__Sandbox__V1__HelloResult *result)
 {
+	if (host->foreign_groups &&
+	    arena_append(
+		    arena, &result->warnings, &result->n_warnings,
+		    arena_printf(
+			    arena,
+			    "%zu control groups below %s/workloads have processes and were not made by berth-sandboxd: it leaves them alone; move their processes elsewhere, and remove them",
+			    host->foreign_groups, host->hierarchy->base)) < 0)
+		return -ENOMEM;
 	if (!host->orphans.groups && !host->orphans.directories && !host->orphans.descriptors &&
-	    !host->orphans.layers)
+	    !host->orphans.layers && !host->orphans.mounts)
 		return 0;
 	return arena_append(
 		arena, &result->warnings, &result->n_warnings,
 		arena_printf(
 			arena,
-			"berth-sandboxd found and removed at its start what was of no workload: %zu control groups with their processes, %zu run directories, %zu kept descriptors, %zu layers of images",
-			host->orphans.groups, host->orphans.directories, host->orphans.descriptors,
-			host->orphans.layers));
+			"berth-sandboxd found and removed at its start what was of no workload: %zu control groups with their processes, %zu run directories, %zu mounts, %zu kept descriptors, %zu layers of images",
+			host->orphans.groups, host->orphans.directories, host->orphans.mounts,
+			host->orphans.descriptors, host->orphans.layers));
 }
 
 static void fill_policy(const struct policy *policy, Berth__Sandbox__V1__HelloResult *result)

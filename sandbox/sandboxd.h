@@ -59,10 +59,12 @@ struct sandboxd {
 	/* What was of nobody when the daemon started, and was removed. */
 	struct {
 		size_t groups;      /* with their processes */
-		size_t directories; /* of workloads, in the run directory */
+		size_t directories; /* of workloads and containers, in the run directory */
 		size_t descriptors; /* in systemd's store */
 		size_t layers;      /* unpacked or removed by half */
+		size_t mounts;      /* of volumes */
 	} orphans;
+	size_t foreign_groups; /* where only ours should be; left alone */
 	/* Why nothing new is begun, "" if it is: the monitors' program, or berthd, is of another release. */
 	char monitor_mismatch[sizeof(((struct err *)0)->text)];
 	char agent_mismatch[256];

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "sandbox/group_file.h"
@@ -240,6 +241,15 @@ static bool is_kept(const struct taskgroup *group, size_t mount)
 	return (int)mount == main_mount(group->hierarchy) || group->level == TASKGROUP_CONTAINER;
 }
 
+/* On the directory that is the group's identity: it goes with that, and nobody but the host's root can set it.
+ * Where it cannot be set the group is only less well known after a crash. */
+#define MARK "trusted.berth"
+
+static void mark(int dir_fd)
+{
+	(void)fsetxattr(dir_fd, MARK, "1", 1, 0);
+}
+
 static int make_dir(struct taskgroup *group, size_t mount, struct err *err)
 {
 	const struct hierarchy *hierarchy = group->hierarchy;
@@ -255,6 +265,8 @@ static int make_dir(struct taskgroup *group, size_t mount, struct err *err)
 	if (!is_kept(group, mount) && (int)mount != identity_mount(hierarchy))
 		return 0;
 	r = take_dir(group, mount);
+	if (r == 0 && (int)mount == identity_mount(hierarchy))
+		mark(group->dir_fds[mount]);
 	if (r < 0 || !is_kept(group, mount))
 		fd_close(&group->dir_fds[mount]);
 	if (r == 0)
@@ -426,6 +438,29 @@ int taskgroup_open(const struct hierarchy *hierarchy, const char *path, enum tas
 			path);
 	*ret_group = take_ptr(&group);
 	return 0;
+}
+
+static int open_identity(const struct taskgroup *group)
+{
+	int mount = identity_mount(group->hierarchy);
+
+	return mount < 0 ? -ENOENT : open_dir_of(group, (size_t)mount);
+}
+
+void taskgroup_mark(const struct taskgroup *group)
+{
+	cleanup_fd int fd = open_identity(group);
+
+	if (fd >= 0)
+		mark(fd);
+}
+
+bool taskgroup_is_marked(const struct taskgroup *group)
+{
+	cleanup_fd int fd = open_identity(group);
+	char value;
+
+	return fd >= 0 && fgetxattr(fd, MARK, &value, sizeof(value)) == 1;
 }
 
 /* By hand: it is between fork and exec, and the library took three times as long (300, 120 us). */

@@ -121,6 +121,11 @@ int taskgroup_create(const struct hierarchy *hierarchy, const char *path,
 int taskgroup_open(const struct hierarchy *hierarchy, const char *path, enum taskgroup_level level,
 		   uint64_t id, struct taskgroup **ret_group, struct err *err);
 
+/* Whether the group was made by taskgroup_create(), of whatever daemon, and is not only called as one that was;
+ * and mark one as such that was found to be the recorded one, and may be an earlier release's. */
+bool taskgroup_is_marked(const struct taskgroup *group);
+void taskgroup_mark(const struct taskgroup *group);
+
 /* Accepts NULL. Closes; the kernel's group stays. */
 void taskgroup_free(struct taskgroup *group);
 DEFINE_CLEANUP(struct taskgroup *, taskgroup_free)

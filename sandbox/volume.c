@@ -124,14 +124,16 @@ static int append(struct volumes *volumes, const struct volume_wish *wish, int *
 	return 0;
 }
 
-static void unmount_place(int run_fd, const char *place)
+static bool unmount_place(int run_fd, const char *place)
 {
 	char path[PLACE_MAX + 32];
+	bool mounted;
 
 	/* umount2(2) takes names only. The directory is one that only root can write to. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", run_fd, place);
-	(void)umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	mounted = umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0;
 	(void)unlinkat(run_fd, place, AT_REMOVEDIR);
+	return mounted;
 }
 
 static void unmount(int run_fd, const char *name)
@@ -139,13 +141,13 @@ static void unmount(int run_fd, const char *name)
 	char place[PLACE_MAX];
 
 	place_of(name, place);
-	unmount_place(run_fd, place);
+	(void)unmount_place(run_fd, place);
 }
 
-void volume_discard(int run_fd, const char *place)
+bool volume_discard(int run_fd, const char *place)
 {
-	if (strncmp(place, "volume-", strlen("volume-")) == 0 && strlen(place) < PLACE_MAX)
-		unmount_place(run_fd, place);
+	return strncmp(place, "volume-", strlen("volume-")) == 0 && strlen(place) < PLACE_MAX &&
+	       unmount_place(run_fd, place);
 }
 
 int volumes_add(struct volumes *volumes, const struct policy *policy, int run_fd, uint32_t id_first,

@@ -66,5 +66,6 @@ void volumes_done(struct volumes *volumes);
 /* Close all and take the mounts down. */
 void volumes_remove(struct volumes *volumes, int run_fd);
 
-/* Take the mount @place of a directory down if it is a volume's, of a workload that nobody knows. */
-void volume_discard(int run_fd, const char *place);
+/* Take the mount @place of a directory down if it is a volume's, of a workload that nobody knows; whether there
+ * was one. */
+bool volume_discard(int run_fd, const char *place);

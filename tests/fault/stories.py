@@ -12,6 +12,7 @@ import disks  # noqa: E402
 import killed  # noqa: E402
 import narrow  # noqa: E402, F401
 import groups  # noqa: E402, F401
+import orphans  # noqa: E402, F401
 import readers  # noqa: E402, F401
 import rows  # noqa: E402, F401
 

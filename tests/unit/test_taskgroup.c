@@ -399,6 +399,38 @@ static void a_group_is_made_with_its_limits_and_controllers(void **state)
 	remove_dirs(&unified, WORKLOAD);
 }
 
+/* What is only called as one is not. */
+static void a_group_that_was_made_is_marked(void **state)
+{
+	const struct hierarchy *hosts[] = { &unified, &hybrid };
+	struct taskgroup_limits limits;
+	struct err err = { 0 };
+
+	if (geteuid() != 0)
+		skip(); /* only root can mark */
+	taskgroup_limits_init(&limits);
+	for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
+		struct taskgroup *group = NULL;
+
+		assert_int_equal(taskgroup_create(hosts[i], WORKLOAD, TASKGROUP_WORKLOAD, &limits,
+						  &group, &err),
+				 0);
+		assert_true(taskgroup_is_marked(group));
+		taskgroup_free(group);
+		remove_dirs(hosts[i], WORKLOAD);
+
+		for (size_t j = 0; j < hosts[i]->mount_count; j++)
+			assert_int_equal(mkdirat(hosts[i]->mounts[j].base_fd, WORKLOAD, 0755), 0);
+		assert_int_equal(
+			taskgroup_open(hosts[i], WORKLOAD, TASKGROUP_WORKLOAD, 0, &group, &err), 0);
+		assert_false(taskgroup_is_marked(group));
+		taskgroup_mark(group);
+		assert_true(taskgroup_is_marked(group));
+		taskgroup_free(group);
+		remove_dirs(hosts[i], WORKLOAD);
+	}
+}
+
 /* Fail the first write, then the second, until none is left to fail. */
 static void whichever_write_fails_nothing_is_left(void **state)
 {
@@ -623,6 +655,7 @@ int main(void)
 		cmocka_unit_test_setup(a_name_is_one_harmless_component, reset),
 		cmocka_unit_test_setup(only_paths_of_the_tree_are_made, reset),
 		cmocka_unit_test_setup(a_group_is_made_with_its_limits_and_controllers, reset),
+		cmocka_unit_test_setup(a_group_that_was_made_is_marked, reset),
 		cmocka_unit_test_setup(whichever_write_fails_nothing_is_left, reset),
 		cmocka_unit_test_setup(a_leftover_in_one_hierarchy_is_refused_and_stays, reset),
 		cmocka_unit_test_setup(what_is_in_use_is_not_removed, reset),

@@ -2,6 +2,7 @@
 
     test_sandboxd.py BUILD_DIRECTORY [unittest arguments]
 """
+import contextlib
 import fcntl
 import os
 import random
@@ -511,6 +512,45 @@ class Deaths(Mortal):
         left = [d for d in self.daemon.cgroups() if "/w-1." in d or "/w-3." in d]
         self.assertEqual(left, [])
         self.wait_monitors(1)  # the lost one's has nobody to tell
+
+    def test_what_is_mounted_for_nobody_is_taken_down(self):
+        self.client.ask("create_workload", workload="w-5", instance=1, band=2,
+                        volumes=[pb.Volume(name="v", tmpfs_bytes=1 << 20)])
+        self.daemon.kill()
+        directory = f"{self.daemon.base}/run/w-5.1"
+        before = [line for line in mounts_of(self.daemon) if "/volume-v " in line]
+        self.assertEqual(len(before), 1)
+        os.unlink(directory + "/workload")
+        self.daemon.start()
+        self.client = self.daemon.connect()
+        self.assertEqual([line for line in mounts_of(self.daemon) if line in before], [])
+        self.assertFalse(os.path.exists(directory))
+        orphans = [warning for warning in self.client.hello.warnings if "of no workload" in warning]
+        self.assertRegex(orphans[0], "1 control groups with their processes, 1 run directories, 1 mounts")
+
+    def test_what_was_not_made_here_is_left_alone(self):
+        """It has a name as ours have, where only ours should be, and processes."""
+        self.create()
+        self.daemon.kill()
+        groups = [f"{top}/workloads/batch/w-4.7" for top in self.daemon.tops()]
+        for group in groups:
+            os.mkdir(group)
+        with subprocess.Popen(["sleep", "1000"]) as other:
+            try:
+                for group in groups:
+                    with contextlib.suppress(OSError):  # a cpuset without cpus takes nobody
+                        write(f"{group}/cgroup.procs", str(other.pid))
+                self.daemon.start()
+                self.client = self.daemon.connect()
+                self.assertIsNone(other.poll())
+                self.assertEqual([group for group in groups if not os.path.isdir(group)], [])
+                told = [text for text in self.client.hello.warnings if "leaves them alone" in text]
+                self.assertEqual(len(told), 1)
+                self.assertRegex(told[0], "^1 control groups below ")
+            finally:
+                other.kill()
+        self.restart()  # empty, they are in nobody's way
+        self.assertEqual([group for group in groups if os.path.isdir(group)], [])
 
     def test_exec_sessions_outlive_the_daemon_and_are_told(self):
         self.create()
