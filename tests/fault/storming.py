@@ -14,7 +14,8 @@ from lives import PARTS, Workload
 from model import Model, Wrong
 
 # These do to all lives what they do to theirs.
-LEFT_OUT = ("outlives-sandboxd", "outlives-berthd", "outlives-both", "is-unknown-to-berthd", "begins-with-a-new-store")
+LEFT_OUT = ("outlives-sandboxd", "outlives-berthd", "outlives-both", "is-unknown-to-berthd", "begins-with-a-new-store",
+            "runs-from-layers")
 
 
 class Storm:
