@@ -99,7 +99,9 @@ static void send(struct engine *engine, struct operation *op)
 	}
 	op->step = CHANGE_SENT;
 	r = engine->ready ? kind_of(op->change)->send(op, workload, &err) : -ENOTCONN;
-	if (r >= 0)
+	if (r > 0)
+		op->step = CHANGE_KEPT; /* change_go_on() */
+	else if (r == 0)
 		operation_sent(engine, op);
 	else if (!engine->ready || err.kind == ERR_UNAVAILABLE) /* it has gone, perhaps unnoticed */
 		leave_in_doubt(engine, op);
@@ -258,6 +260,15 @@ void change_load(struct workload *workload, const Berth__Agent__V1__Change *chan
 	if (!op)
 		return;
 	op->step = CHANGE_KEPT;
+}
+
+void change_go_on(struct workload *workload)
+{
+	struct operation *op = find_first(workload->engine, workload->slot, workload->instance,
+					  NULL);
+
+	if (op && op->step == CHANGE_KEPT && workload->engine->ready)
+		send(workload->engine, op);
 }
 
 static struct operation *find_unsent(const struct engine *engine, uint64_t after)

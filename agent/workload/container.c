@@ -270,6 +270,7 @@ void container_took_started(struct container *container, const Berth__Sandbox__V
 	}
 	workload_event(workload, container, REASON(STARTED), NULL, "%s %s started",
 		       container_role_name(container), container->spec->name);
+	change_go_on(workload);
 	if (container->kill_asked) /* it was asked while it was on its way */
 		(void)request_kill(container, NULL);
 	else
@@ -376,6 +377,7 @@ void container_took_exited(struct container *container, const Berth__Sandbox__V1
 	workload_keep(container->workload);
 	FAILPOINT("berthd.exited.kept");
 	release_container(container, container->attempt);
+	change_go_on(container->workload);
 	hand_on(container);
 }
 
@@ -389,6 +391,7 @@ void container_took_failed(struct container *container, const struct err *failur
 		image_lost(container);
 	set_ended(container, record_of_failed_start(container, failure, step));
 	close_record(container);
+	change_go_on(container->workload);
 	hand_on(container);
 }
 
@@ -415,5 +418,6 @@ void container_forgotten(struct container *container, const char *why)
 		return;
 	set_ended(container, record_of_unknown(container, why));
 	close_record(container);
+	change_go_on(container->workload);
 	hand_on(container);
 }

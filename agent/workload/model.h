@@ -260,7 +260,8 @@ struct change_kind {
 	 * be undone. */
 	int (*begin)(struct operation *op, struct workload *workload, struct engine_fault *fault,
 		     struct err *err);
-	/* Ask berth-sandboxd, if it has to be asked. Again, too, and without `begin` after a start. */
+	/* Ask berth-sandboxd, if it has to be asked. Again, too, and without `begin` after a start. 0; 1: it is
+	 * not known yet whether it has to be; or a negative errno with @err. */
 	int (*send)(struct operation *op, struct workload *workload, struct err *err);
 	/* It is done; or it is not, though it had begun. */
 	void (*finish)(struct operation *op, struct workload *workload);
@@ -659,6 +660,8 @@ int change_check_over(const struct workload *workload, struct engine_fault *faul
 void change_next(struct engine *engine, uint32_t slot, uint64_t instance);
 /* The reply to the packet of @op is lost: whether that is seen to here. */
 bool change_lost(struct engine *engine, struct operation *op);
+/* A container of it has started or ended. */
+void change_go_on(struct workload *workload);
 /* An earlier process left it. */
 void change_load(struct workload *workload, const Berth__Agent__V1__Change *change);
 /* berth-sandboxd is there: those that it was not asked for. */

@@ -215,6 +215,9 @@ static int send_update(struct operation *op, struct workload *workload, struct e
 			return -ENOMEM;
 		charge_both(op, workload);
 	}
+	/* It was launched with what is to change. */
+	if (container && container->phase == CONTAINER_LAUNCHING)
+		return 1;
 	if (!is_there(workload, container))
 		return 0;
 	operation_call(op, workload->engine, &call);

@@ -2,6 +2,7 @@
  * or hangs, or the process dies in between. */
 #include "played_inventory.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "agent/workload/model.h"
@@ -593,6 +594,55 @@ static void a_change_that_waited_is_compared_with_what_is_there_by_then(void **s
 	engine_waiter_cancel(&stop.waiter);
 }
 
+/* Its launch has the limits of before: they change when there is a group that has them. */
+static void a_change_waits_for_a_container_that_is_on_its_way(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "web");
+	struct outcome launched;
+	struct outcome changed;
+
+	player_set_memory(player, spec->containers[0], 64 * MIB);
+	player_launch(player, spec, 1, 1, &launched);
+	player_answer_all(player);
+	player_skip(player);
+	update(player, "main", 96 * MIB, 1, &changed);
+	player_expect_nothing(player);
+	assert_int_equal(changed.calls, 0);
+	player_started(player, "web", "main");
+	assert_int_equal(player_expect(player, VERB(UPDATE_LIMITS))
+				 ->message->update_limits->limits->memory_max_bytes,
+			 96 * MIB);
+	player_answer_all(player);
+	assert_int_equal(changed.calls, 1);
+	assert_int_equal(changed.r, 0);
+	assert_int_equal(memory_of(player, 0), 96 * MIB);
+}
+
+/* What never started has no limits: those of the next attempt change. */
+static void a_change_that_waited_for_what_ends_is_of_the_next_attempt(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "web");
+	struct outcome launched;
+	struct outcome changed;
+
+	player_set_memory(player, spec->containers[0], 64 * MIB);
+	player_set_restart(player, spec, BERTH__V1__RESTART_MODE__RESTART_ALWAYS, 0);
+	player_launch(player, spec, 1, 1, &launched);
+	player_answer_all(player);
+	player_skip(player);
+	update(player, "main", 96 * MIB, 1, &changed);
+	player_exited(player, "web", "main", CLD_EXITED, 1);
+	assert_int_equal(changed.calls, 1);
+	assert_int_equal(changed.r, 0);
+	assert_int_equal(player_count(player, VERB(UPDATE_LIMITS)), 0);
+	player_pass(player, 2000);
+	assert_int_equal(player_last_launch(player, "web", "main")->ref->attempt, 2);
+	assert_int_equal(player_last_launch(player, "web", "main")->limits->memory_max_bytes,
+			 96 * MIB);
+}
+
 static void what_waits_is_bounded(void **state)
 {
 	struct player *player = *state;
@@ -749,6 +799,8 @@ int main(void)
 		T(two_changes_at_once_are_both_made),
 		T(the_second_of_two_changes_stands_though_the_first_fails),
 		T(a_change_that_waited_is_compared_with_what_is_there_by_then),
+		T(a_change_waits_for_a_container_that_is_on_its_way),
+		T(a_change_that_waited_for_what_ends_is_of_the_next_attempt),
 		T(what_waits_is_bounded),
 		T(a_pause_is_durable_before_anything_is_frozen),
 		T(a_resume_waits_for_the_pause_before_it),
