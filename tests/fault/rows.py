@@ -8,7 +8,7 @@ import time
 
 from api import Refused, types
 from faulty_host import FaultyHost
-from host import read, state_name, write
+from host import limit, read, state_name, write
 from lives import Workload, check_alone
 from model import Wrong
 from session import Session
@@ -322,6 +322,64 @@ def F26_the_disk_of_the_store_is_slow(host):
     stops.check_end(record_of(stops), types.EXIT_CODE, 9)
     for workload in (runs, stops, *late):
         workload.finish()
+
+
+@story
+def F26_the_disk_of_the_store_hangs(host):
+    """Who asks is told what is on record; what may not be done before it is kept is refused, and what must be, is
+    done. What ended meanwhile is told when the disk is back."""
+    runs, ends, hears = Workload(host, "runs"), Workload(host, "ends"), Workload(host, "hears")
+    for workload in (runs, ends, hears):
+        workload.launch_and_stay()
+    answers = {}
+
+    def ask(verb, **fields):
+        try:
+            getattr(host.api, verb)(**fields)
+            answers[verb] = "OK"
+        except Refused as why:
+            answers[verb] = (why.code, why.reason)
+        finally:
+            host.connect_anew()
+    asked = [threading.Thread(target=ask, args=("UpdateResources",), kwargs={
+                 "fence": runs.fence(), "id": runs.id, "container": "main", "resources": {"memory_limit_bytes": 80 << 20}}),
+             threading.Thread(target=ask, args=("Signal",), kwargs={
+                 "fence": hears.fence(), "id": hears.id, "signal": "TERM", "all_processes": True})]
+    host.points.arm("berthd.store.commit", "hold")
+    try:
+        os.kill(ends.pid, signal.SIGKILL)
+        host.points.wait_fired("berthd.store.commit")
+        before, began = limit(runs.pid, "memory.max", "memory", "memory.limit_in_bytes"), time.monotonic()
+        for thread in asked:
+            thread.start()
+        for _ in range(10):
+            looked = time.monotonic()
+            equal(state_name(host.status(ends.id)), "RUNNING")
+            equal(len(host.api.List().workloads) >= 3, True)
+            with host.api.StreamTelemetry(interval_ms=100, timeout=10) as reports:
+                told = {usage.workload: usage.state for usage in next(reports).workloads}
+            equal(told.get(ends.id, types.RUNNING), types.RUNNING)
+            if time.monotonic() - looked > 2:
+                raise Wrong(f"Get, List and a report took {time.monotonic() - looked:.2f} s: they waited for the disk")
+        while hears.running():
+            if time.monotonic() - began > STOP_HELD_UP:
+                raise Wrong(f"a signal waited for the disk for more than {STOP_HELD_UP} s")
+            time.sleep(0.005)  # groups tell nobody that they empty
+        asked[0].join(max(0, began + STOP_HELD_UP - time.monotonic()))
+        equal(answers.get("UpdateResources"), ("UNAVAILABLE", "STORE_FAILED"))
+        equal(limit(runs.pid, "memory.max", "memory", "memory.limit_in_bytes"), before)
+    finally:
+        host.points.disarm("berthd.store.commit")
+        for thread in asked:
+            thread.join(60)
+    ends.check_end(record_of(ends), types.EXIT_SIGNAL, 9)
+    hears.check_end(record_of(hears), types.EXIT_CODE, 9)
+    equal(answers["Signal"], "OK")
+    check_alone(runs, runs.status())
+    equal(limit(runs.pid, "memory.max", "memory", "memory.limit_in_bytes"), before)
+    for workload in (runs, ends, hears):
+        workload.finish()
+    works_again(host)
 
 
 @story

@@ -770,6 +770,17 @@ static void a_signal_goes_on_though_the_disk_fails_or_hangs(void **state)
 	player_pass(player, 1);
 	(void)player_expect(player, VERB(SIGNAL));
 	engine_waiter_cancel(&outcome.waiter);
+
+	/* Nor is it answered, if it raised an epoch. */
+	player_skip(player);
+	send_signal(player, 9, &outcome);
+	player_pass(player, 5000);
+	(void)player_expect(player, VERB(SIGNAL));
+	player_answer_all(player);
+	assert_int_equal(outcome.calls, 0);
+	played_store_commit_all(&player->store);
+	assert_int_equal(outcome.calls, 1);
+	assert_int_equal(outcome.r, 0);
 }
 
 int main(void)
