@@ -89,6 +89,10 @@ static int set_restart(struct spec *spec)
 static int set_volume(struct spec *spec, Berth__V1__Volume *volume)
 {
 	switch (volume->source_case) {
+	case BERTH__V1__VOLUME__SOURCE_IMAGE:
+		if (!volume->image->pull_policy)
+			volume->image->pull_policy = BERTH__V1__PULL_POLICY__PULL_IF_NOT_PRESENT;
+		return 0;
 	case BERTH__V1__VOLUME__SOURCE_TMPFS:
 		SET_DEFAULT(volume->tmpfs, size_bytes, BERTH__V1__TMPFS___SIZE_BYTES_SIZE_BYTES,
 			    TMPFS_DEFAULT_BYTES);

@@ -26,7 +26,7 @@ bool images_are_missing(const struct workload *workload)
 	for (size_t i = 0; i < workload->n_containers; i++)
 		if (is_missing(&workload->containers[i]))
 			return true;
-	return false;
+	return volume_images_missing(workload) != NULL;
 }
 
 /* ---- what it was -------------------------------------------------------------------------------- */
@@ -44,9 +44,10 @@ void image_lost(struct container *container)
 {
 	struct provider *provider = container->workload->engine->host.provider;
 
-	if (!container->image)
+	if (!container->image && !volume_images_any(container->workload))
 		return;
 	image_forget(container);
+	volume_images_forget(container->workload);
 	if (provider)
 		provider->ops->doubt(provider);
 }
@@ -64,11 +65,9 @@ void image_load(struct container *container, const Berth__Agent__V1__HadImage *i
 
 /* ---- having it ---------------------------------------------------------------------------------- */
 
-/* One that is not to be had ends the attempt. @container may be gone afterwards. */
-static void take_failure(struct container *container, const struct err *err)
+/* One that is not to be had ends the attempt. */
+static void take_failure(struct workload *workload, const struct err *err)
 {
-	struct workload *workload = container->workload;
-
 	/* berth-sandboxd went away: inventory.c begins again when it is back. */
 	if (err->kind == ERR_CANCELLED)
 		return;
@@ -87,17 +86,22 @@ static void on_ended(struct provider_want *want, const Berth__V1__GetImageRespon
 	engine_enter(engine);
 	if (image && image_run(container, image, &container->image, &err) < 0)
 		image = NULL;
-	if (!image) {
-		take_failure(container, &err);
-	} else {
-		workload_touch(workload);
-		workload_event(workload, container, REASON(IMAGE_READY), NULL,
-			       "image %s, %s, is here", image->image->name, image->image->digest);
-		if (workload->state == STATE(PULLING) && !workload->ending &&
-		    !images_are_missing(workload))
-			workload_start(workload);
-	}
+	image_arrived(workload, container, image ? image->image : NULL, &err);
 	engine_leave(engine);
+}
+
+void image_arrived(struct workload *workload, struct container *container,
+		   const Berth__V1__Image *image, const struct err *err)
+{
+	if (!image) {
+		take_failure(workload, err);
+		return;
+	}
+	workload_touch(workload);
+	workload_event(workload, container, REASON(IMAGE_READY), NULL, "image %s, %s, is here",
+		       image->name, image->digest);
+	if (workload->state == STATE(PULLING) && !workload->ending && !images_are_missing(workload))
+		workload_start(workload);
 }
 
 static int begin(struct container *container, struct err *err)
@@ -115,16 +119,15 @@ static int begin(struct container *container, struct err *err)
 
 static void say_pulling(struct workload *workload)
 {
-	const char *first = NULL;
-	size_t n = 0;
+	const char *of_volume = volume_images_missing(workload), *first = of_volume;
+	size_t n = of_volume != NULL;
 
 	for (size_t i = 0; i < workload->n_containers; i++)
 		if (is_missing(&workload->containers[i]) && n++ == 0)
 			first = image_of(workload->containers[i].spec)->reference;
 	workload_set_state(workload, STATE(PULLING), REASON(PULLING_IMAGE),
-			   n > 1 ? "needs image %.200s, and those of %zu more containers"
-				 : "needs image %.200s",
-			   first ? first : "", n - 1);
+			   n > 1 ? "needs image %.200s, and more" : "needs image %.200s",
+			   first ? first : "");
 }
 
 void images_begin(struct workload *workload)
@@ -139,9 +142,13 @@ void images_begin(struct workload *workload)
 		if (!is_missing(container) || container->want.provision)
 			continue;
 		if (begin(container, &err) < 0) {
-			take_failure(container, &err);
+			take_failure(workload, &err);
 			return;
 		}
+	}
+	if (volume_images_begin(workload, &err) < 0) {
+		take_failure(workload, &err);
+		return;
 	}
 	/* None was missing: what was had is known from before. */
 	if (!images_are_missing(workload))
@@ -153,6 +160,7 @@ void images_end(struct workload *workload)
 	for (size_t i = 0; i < workload->n_containers; i++)
 		if (workload->containers[i].want.provision)
 			workload->engine->host.provider->ops->end(&workload->containers[i].want);
+	volume_images_end(workload);
 }
 
 /* Layers of what has not ended: of what is launched, and may be launched again. */
@@ -170,20 +178,29 @@ static void each_used(void *user, void (*tell)(const char *diff_id, void *set), 
 			for (size_t k = 0; image && k < image->n_layers; k++)
 				tell(image->layers[k], set);
 		}
+		if (!workload_is_ended(workload))
+			volume_images_each_used(workload, tell, set);
 	}
+}
+
+static void tell_image(const char *text, void (*tell)(const char *name, void *set), void *set)
+{
+	struct reference reference;
+	char name[REFERENCE_TEXT_MAX];
+
+	if (reference_parse(text, &reference, NULL) == 0)
+		tell(reference_text(&reference, name), set);
 }
 
 static void tell_images(const Berth__V1__WorkloadSpec *spec,
 			void (*tell)(const char *name, void *set), void *set)
 {
-	for (size_t i = 0; i < spec->n_containers; i++) {
-		const Berth__V1__ImageRoot *root = image_of(spec->containers[i]);
-		struct reference reference;
-		char name[REFERENCE_TEXT_MAX];
-
-		if (root && reference_parse(root->reference, &reference, NULL) == 0)
-			tell(reference_text(&reference, name), set);
-	}
+	for (size_t i = 0; i < spec->n_containers; i++)
+		if (image_of(spec->containers[i]))
+			tell_image(image_of(spec->containers[i])->reference, tell, set);
+	for (size_t i = 0; i < spec->n_volumes; i++)
+		if (spec->volumes[i]->source_case == BERTH__V1__VOLUME__SOURCE_IMAGE)
+			tell_image(spec->volumes[i]->image->reference, tell, set);
 }
 
 static void each_image(void *user, void (*tell)(const char *name, void *set), void *set)
@@ -237,6 +254,10 @@ static bool spec_uses(const Berth__V1__WorkloadSpec *spec, const char *name)
 		if (root && is_called(root->reference, name))
 			return true;
 	}
+	for (size_t i = 0; i < spec->n_volumes; i++)
+		if (spec->volumes[i]->source_case == BERTH__V1__VOLUME__SOURCE_IMAGE &&
+		    is_called(spec->volumes[i]->image->reference, name))
+			return true;
 	return false;
 }
 
@@ -254,30 +275,38 @@ bool engine_uses_image(const struct engine *engine, const char *name, const char
 	return false;
 }
 
+Berth__V1__ContainerImage *image_status(char *reference, const struct provider_want *want,
+					const Berth__Agent__V1__HadImage *had,
+					const struct workload *workload, struct arena *arena)
+{
+	Berth__V1__ContainerImage *ret = arena_message(arena,
+						       &berth__v1__container_image__descriptor);
+	struct reference parsed;
+	char whole[REFERENCE_TEXT_MAX];
+
+	if (!ret)
+		return NULL;
+	ret->name = reference_parse(reference, &parsed, NULL) < 0
+			    ? reference
+			    : arena_strdup(arena, reference_text(&parsed, whole));
+	if (want->provision) {
+		workload->engine->host.provider->ops->progress(want, ret);
+	} else if (had) {
+		ret->digest = had->digest;
+		ret->manifest_digest = had->manifest_digest;
+		ret->phase = BERTH__V1__PULL_PHASE__PULL_PHASE_DONE;
+	}
+	return ret->name ? ret : NULL;
+}
+
 int image_fill(const struct container *container, struct arena *arena,
 	       Berth__V1__ContainerStatus *ret)
 {
 	const Berth__V1__ImageRoot *root = image_of(container->spec);
-	struct reference reference;
-	char whole[REFERENCE_TEXT_MAX];
 
 	if (!root)
 		return 0;
-	ret->image = arena_message(arena, &berth__v1__container_image__descriptor);
-	if (!ret->image)
-		return -ENOMEM;
-	ret->image->name = reference_parse(root->reference, &reference, NULL) < 0
-				   ? root->reference
-				   : arena_strdup(arena, reference_text(&reference, whole));
-	if (!ret->image->name)
-		return -ENOMEM;
-	if (container->want.provision) {
-		container->workload->engine->host.provider->ops->progress(&container->want,
-									  ret->image);
-	} else if (container->image) {
-		ret->image->digest = container->image->digest;
-		ret->image->manifest_digest = container->image->manifest_digest;
-		ret->image->phase = BERTH__V1__PULL_PHASE__PULL_PHASE_DONE;
-	}
-	return 0;
+	ret->image = image_status(root->reference, &container->want, container->image,
+				  container->workload, arena);
+	return ret->image ? 0 : -ENOMEM;
 }

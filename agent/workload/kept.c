@@ -55,6 +55,7 @@ static int fill_status(const struct workload *workload, struct arena *arena,
 	life->status->event_sequence = workload->event_sequence; /* told or not */
 	if (workload->durable)
 		life->status->n_labels = 0;
+	life->status->n_volumes = 0; /* the life's own */
 	life->status->next_restart_in_ms = 0;
 	life->status->_lease_left_ms_case = 0;
 	for (size_t i = 0; i < life->status->n_containers; i++) {
@@ -122,6 +123,8 @@ static int fill_life(const struct workload *workload, struct arena *arena,
 		if (arena_append(arena, &life->containers, &life->n_containers,
 				 container_life(&workload->containers[i], arena)) < 0)
 			return -ENOMEM;
+	if (volume_images_keep(workload, arena, life) < 0)
+		return -ENOMEM;
 	return fill_successor(workload, arena, life) < 0 ? -ENOMEM
 							 : fill_status(workload, arena, life);
 }
@@ -539,8 +542,10 @@ static void take_life(struct workload *workload, const Berth__Agent__V1__Life *l
 	FAILPOINT("berthd.recovery.life");
 	workload->lifeless = false;
 	load_state(workload, life);
-	if (workload->durable)
+	if (workload->durable) {
 		load_containers(workload, life);
+		volume_images_load(workload, life);
+	}
 	load_successor(workload, life->successor);
 	if (life->launched) /* without memory its launch is refused where it comes again */
 		workload->launched = spec_new(life->launched, NULL);

@@ -104,6 +104,13 @@ enum {
 	UNTIL_GONE,        /* delete */
 };
 
+/* Of a volume that is an image; of others it stays empty. */
+struct volume_image {
+	struct workload *workload;
+	struct provider_want want;
+	Berth__Agent__V1__HadImage *image; /* layers and digests alone */
+};
+
 /* A newer generation that takes the place of what is still there. */
 struct successor {
 	struct spec *spec;
@@ -157,6 +164,7 @@ struct workload {
 	struct spec *launched; /* before UpdateResources of the same generation; NULL: as @spec */
 	struct container *containers;
 	size_t n_containers;
+	struct volume_image *volume_images; /* one for each of the spec's volumes */
 	struct charge charge;
 	struct successor *successor;
 
@@ -588,6 +596,35 @@ void image_load(struct container *container, const Berth__Agent__V1__HadImage *i
 /* For the status. Returns 0 or -ENOMEM. */
 int image_fill(const struct container *container, struct arena *arena,
 	       Berth__V1__ContainerStatus *ret);
+
+/* Something that @workload waits for is here, or (@image NULL) is not to be had. @container may be NULL, and may be
+ * gone afterwards. */
+void image_arrived(struct workload *workload, struct container *container,
+		   const Berth__V1__Image *image, const struct err *err);
+/* In @arena; NULL without memory. @had may be NULL. */
+Berth__V1__ContainerImage *image_status(char *reference, const struct provider_want *want,
+					const Berth__Agent__V1__HadImage *had,
+					const struct workload *workload, struct arena *arena);
+
+/* volume_image.c */
+int volume_images_new(struct workload *workload); /* 0 or -ENOMEM */
+void volume_images_forget(struct workload *workload);
+void volume_images_free(struct workload *workload);
+bool volume_images_any(const struct workload *workload);
+/* The reference of the first that is not known to be here; NULL: all are. */
+const char *volume_images_missing(const struct workload *workload);
+int volume_images_begin(struct workload *workload, struct err *err);
+void volume_images_end(struct workload *workload);
+/* NULL where no volume of that name is an image, or it is not here. */
+const Berth__Agent__V1__HadImage *volume_image_of(const struct workload *workload,
+						  const char *name);
+void volume_images_each_used(const struct workload *workload,
+			     void (*tell)(const char *diff_id, void *set), void *set);
+int volume_images_keep(const struct workload *workload, struct arena *arena,
+		       Berth__Agent__V1__Life *life);
+void volume_images_load(struct workload *workload, const Berth__Agent__V1__Life *life);
+int volume_images_fill(const struct workload *workload, struct arena *arena,
+		       Berth__V1__WorkloadStatus *ret);
 
 /* image_run.c */
 /* What runs as @container of @image: for the caller to free, in malloc's memory. ERR_INVALID: what the image

@@ -101,9 +101,11 @@ static int add_volumes(struct arena *arena, const Berth__V1__WorkloadSpec *spec,
 {
 	for (size_t i = 0; i < spec->n_volumes; i++) {
 		const Berth__V1__Volume *from = spec->volumes[i];
-		Berth__Sandbox__V1__Volume *to =
-			arena_message(arena, &berth__sandbox__v1__volume__descriptor);
+		Berth__Sandbox__V1__Volume *to;
 
+		if (from->source_case == BERTH__V1__VOLUME__SOURCE_IMAGE)
+			continue; /* it is mounted from its layers */
+		to = arena_message(arena, &berth__sandbox__v1__volume__descriptor);
 		if (arena_append(arena, &create->volumes, &create->n_volumes, to) < 0)
 			return -1;
 		to->name = from->name;
@@ -183,17 +185,25 @@ static int add_env(struct arena *arena, const Berth__V1__Container *spec,
 	return 0;
 }
 
-static int add_mounts(struct arena *arena, const Berth__V1__Container *spec,
-		      Berth__Sandbox__V1__Launch *launch)
+static int add_mounts(struct arena *arena, const struct workload *workload,
+		      const Berth__V1__Container *spec, Berth__Sandbox__V1__Launch *launch)
 {
 	for (size_t i = 0; i < spec->n_mounts; i++) {
+		const Berth__Agent__V1__HadImage *image = volume_image_of(workload,
+									  spec->mounts[i]->volume);
 		Berth__Sandbox__V1__Mount *mount =
 			arena_message(arena, &berth__sandbox__v1__mount__descriptor);
 
 		if (arena_append(arena, &launch->mounts, &launch->n_mounts, mount) < 0)
 			return -1;
-		mount->volume = spec->mounts[i]->volume;
 		mount->target = spec->mounts[i]->target;
+		if (image) {
+			mount->layers = image->layers;
+			mount->n_layers = image->n_layers;
+			mount->read_only = true;
+			continue;
+		}
+		mount->volume = spec->mounts[i]->volume;
 		mount->sub_path = spec->mounts[i]->sub_path;
 		mount->read_only = spec->mounts[i]->read_only;
 	}
@@ -281,7 +291,8 @@ static int fill_launch(struct container *container, struct arena *arena,
 	launch->stdin = spec->stdin;
 	launch->limits = limits_of(arena, spec->resources);
 	if (!launch->limits || add_command(arena, run, launch) < 0 ||
-	    add_env(arena, run, launch) < 0 || add_mounts(arena, run, launch) < 0 ||
+	    add_env(arena, run, launch) < 0 ||
+	    add_mounts(arena, container->workload, run, launch) < 0 ||
 	    add_rlimits(arena, spec->resources, launch) < 0 ||
 	    add_rlimits(arena, whole->resources, launch) < 0)
 		return -1;

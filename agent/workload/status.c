@@ -129,6 +129,8 @@ int status_fill_now(const struct workload *workload, struct arena *arena,
 	ret->event_sequence = workload->event_sequence < workload->engine->events.durable
 				      ? workload->event_sequence
 				      : workload->engine->events.durable;
+	if (volume_images_fill(workload, arena, ret) < 0)
+		return -ENOMEM;
 	for (size_t i = 0; i < workload->n_containers; i++)
 		if (arena_append(arena, &ret->containers, &ret->n_containers,
 				 container_status(&workload->containers[i], arena)) < 0)

@@ -128,32 +128,56 @@ static bool is_allowed(Berth__Sandbox__V1__AllowedDirectory *const *list, size_t
 	return false;
 }
 
-static int check_image(const Berth__V1__Container *container, const char *whose,
+/* Of the host as a whole, and of this image: @field of @check has it. */
+static int check_image(const char *reference, const char *field, const char *whose,
 		       const struct check *check, const struct host *host, struct err *err)
 {
-	const Berth__V1__RootFilesystem *root = container->root;
 	const char *why = NULL;
 	int r;
 
 	if (!host->provider)
-		return cannot(check, err, "root.image", whose,
+		return cannot(check, err, field, whose,
 			      "it keeps no images (Durable in [Store] of berthd.conf is no)");
 	if (host->hello && !host_offers(host, "images")) {
 		(void)host_has(host, "images", &why);
-		return cannot(check, err, "root.image", whose,
+		return cannot(check, err, field, whose,
 			      why ? why : "berth-sandboxd is of a release that knows none");
 	}
-	if (root->writable && host->hello && !host_offers(host, "writable-layers")) {
-		(void)host_has(host, "writable-layers", &why);
-		return cannot(
-			check, err, "root.writable", whose,
-			why ? why
-			    : "berth-sandboxd knows no writable root of an image: mount a volume where it writes");
-	}
-	r = host->provider->ops->check(host->provider, root->image->reference, err);
+	r = host->provider->ops->check(host->provider, reference, err);
 	if (r < 0 && err->kind == ERR_DENIED) {
 		check->fault->reason = FAULT_POLICY;
-		check_wrong(check, err->text, "root.image.reference");
+		check_wrong(check, err->text, "%s.reference", field);
+	}
+	return r;
+}
+
+static int check_image_root(const Berth__V1__RootFilesystem *root, const char *whose,
+			    const struct check *check, const struct host *host, struct err *err)
+{
+	const char *why = NULL;
+	int r = check_image(root->image->reference, "root.image", whose, check, host, err);
+
+	if (r < 0 || !root->writable || !host->hello || host_offers(host, "writable-layers"))
+		return r;
+	(void)host_has(host, "writable-layers", &why);
+	return cannot(
+		check, err, "root.writable", whose,
+		why ? why
+		    : "berth-sandboxd knows no writable root of an image: mount a volume where it writes");
+}
+
+static int check_image_volumes(const Berth__V1__WorkloadSpec *spec, const struct check *check,
+			       const struct host *host, struct err *err)
+{
+	char field[64];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < spec->n_volumes; i++) {
+		if (spec->volumes[i]->source_case != BERTH__V1__VOLUME__SOURCE_IMAGE)
+			continue;
+		(void)snprintf(field, sizeof(field), "volumes[%zu].image", i);
+		r = check_image(spec->volumes[i]->image->reference, field, "the workload", check,
+				host, err);
 	}
 	return r;
 }
@@ -286,7 +310,7 @@ static int check_container(const Berth__V1__WorkloadSpec *spec, size_t index,
 	if (r == 0)
 		r = check_probes(container, whose, &check, host, err);
 	if (r == 0 && container->root->source_case == BERTH__V1__ROOT_FILESYSTEM__SOURCE_IMAGE)
-		r = check_image(container, whose, &check, host, err);
+		r = check_image_root(container->root, whose, &check, host, err);
 	if (r == 0 && host->hello && host->hello->directories)
 		r = check_root(container, &check, host, err);
 	if (r == 0 && host->hello && host->hello->directories)
@@ -333,6 +357,8 @@ int supported_spec(const Berth__V1__WorkloadSpec *spec, const struct host *host,
 	r = supported_resources(spec->resources, "the workload", &resources, host, err);
 	if (r == 0)
 		r = check_sysctls(spec, &check, host, err);
+	if (r == 0)
+		r = check_image_volumes(spec, &check, host, err);
 	if (r == 0 && hello && hello->directories)
 		r = check_volumes(spec, &check, host, err);
 	for (size_t i = 0; r == 0 && i < spec->n_containers; i++)

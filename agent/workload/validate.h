@@ -38,6 +38,9 @@ void validate_container(const Berth__V1__Container *container, const Berth__V1__
 			const struct check *check);
 /* NULL is fine: nothing is asked for. */
 void validate_resources(const Berth__V1__Resources *resources, const struct check *check);
+/* @field: where the reference is; its policy is beside it. */
+void validate_image(const char *reference, Berth__V1__PullPolicy policy, const char *field,
+		    const struct check *check);
 void validate_identity(const Berth__V1__Identity *identity, const struct check *check);
 /* The probes of @container. */
 void validate_probes(const Berth__V1__Container *container, const struct check *check);

@@ -142,16 +142,21 @@ void validate_identity(const Berth__V1__Identity *identity, const struct check *
 				    "capabilities[%zu]", i);
 }
 
-static void check_image(const Berth__V1__ImageRoot *image, bool writable, const struct check *check)
+void validate_image(const char *reference, Berth__V1__PullPolicy policy, const char *field,
+		    const struct check *check)
 {
-	struct reference reference;
+	struct reference parsed;
 	struct err err = { 0 };
 
-	check_result(check, reference_parse(image->reference, &reference, &err), &err,
-		     "root.image.reference");
-	if (image->pull_policy > BERTH__V1__PULL_POLICY__PULL_NEVER)
+	check_result(check, reference_parse(reference, &parsed, &err), &err, "%s.reference", field);
+	if (policy > BERTH__V1__PULL_POLICY__PULL_NEVER)
 		check_wrong(check, "must be PULL_IF_NOT_PRESENT, PULL_ALWAYS or PULL_NEVER",
-			    "root.image.pull_policy");
+			    "%s.pull_policy", field);
+}
+
+static void check_image(const Berth__V1__ImageRoot *image, bool writable, const struct check *check)
+{
+	validate_image(image->reference, image->pull_policy, "root.image", check);
 	if (image->_writable_bytes_case && (image->writable_bytes < WRITABLE_MIN_BYTES ||
 					    image->writable_bytes > WRITABLE_MAX_BYTES))
 		check_wrong(check, "must be from 1 MiB to 16 TiB", "root.image.writable_bytes");
@@ -189,12 +194,12 @@ static int check_sub_path(const char *path, struct err *err)
 	return names_check_path(absolute, err);
 }
 
-static bool has_volume(const Berth__V1__WorkloadSpec *spec, const char *name)
+static const Berth__V1__Volume *find_volume(const Berth__V1__WorkloadSpec *spec, const char *name)
 {
 	for (size_t i = 0; i < spec->n_volumes; i++)
 		if (strcmp(spec->volumes[i]->name, name) == 0)
-			return true;
-	return false;
+			return spec->volumes[i];
+	return NULL;
 }
 
 static void check_target(const char *target, const struct check *check, const char *field)
@@ -217,6 +222,7 @@ static void check_target(const char *target, const struct check *check, const ch
 static void check_mounts(const Berth__V1__Container *container, const Berth__V1__WorkloadSpec *spec,
 			 const struct check *check)
 {
+	const Berth__V1__Volume *volume;
 	struct err err = { 0 };
 	char field[48];
 
@@ -227,9 +233,12 @@ static void check_mounts(const Berth__V1__Container *container, const Berth__V1_
 	for (size_t i = 0; i < container->n_mounts; i++) {
 		const Berth__V1__Mount *mount = container->mounts[i];
 
-		if (!has_volume(spec, mount->volume))
+		volume = find_volume(spec, mount->volume);
+		if (!volume)
 			check_wrong(check, "is none of the workload's volumes",
 				    "mounts[%zu].volume", i);
+		else if (*mount->sub_path && volume->source_case == BERTH__V1__VOLUME__SOURCE_IMAGE)
+			check_wrong(check, "an image is mounted whole", "mounts[%zu].sub_path", i);
 		(void)snprintf(field, sizeof(field), "mounts[%zu].target", i);
 		check_target(mount->target, check, field);
 		if (*mount->sub_path)

@@ -152,6 +152,7 @@ static void check_volume(const Berth__V1__Volume *volume, const struct check *ch
 {
 	static const char size[] = "must be from 4096 bytes to 16 TiB";
 	struct err err = { 0 };
+	char field[64];
 
 	check_result(check, names_check_volume(volume->name, &err), &err, "volumes[%zu].name", i);
 	switch (volume->source_case) {
@@ -170,8 +171,12 @@ static void check_volume(const Berth__V1__Volume *volume, const struct check *ch
 		    !is_tmpfs_size(volume->empty_directory->size_bytes))
 			check_wrong(check, size, "volumes[%zu].empty_directory.size_bytes", i);
 		break;
+	case BERTH__V1__VOLUME__SOURCE_IMAGE:
+		(void)snprintf(field, sizeof(field), "volumes[%zu].image", i);
+		validate_image(volume->image->reference, volume->image->pull_policy, field, check);
+		break;
 	default:
-		check_wrong(check, "needs one of host_directory, tmpfs, empty_directory",
+		check_wrong(check, "needs one of host_directory, tmpfs, empty_directory, image",
 			    "volumes[%zu]", i);
 	}
 }

@@ -178,6 +178,11 @@ static int adopt_spec(struct workload *workload, struct spec *spec)
 		containers[i].index = (uint32_t)i;
 	}
 	workload->spec = spec;
+	if (volume_images_new(workload) < 0) {
+		workload->spec = NULL;
+		free(containers);
+		return -ENOMEM;
+	}
 	workload->containers = containers;
 	workload->n_containers = message->n_containers;
 	return 0;
@@ -215,6 +220,7 @@ static void free_life(struct workload *workload)
 	free(workload->containers);
 	workload->containers = NULL;
 	workload->n_containers = 0;
+	volume_images_free(workload);
 	spec_free(workload->spec);
 	workload->spec = NULL;
 	spec_free(workload->launched);

@@ -150,6 +150,17 @@ def layers_are_unpacked_once_and_shared(host):
 
 
 @story
+def a_volume_may_be_an_image(host):
+    script = "cat /work/word; touch /work/x 2>&1 | sed 's/.*: //'; ls /work/bin | wc -l"
+    whole = spec("app", command=["/bin/sh", "-c", script], mounts=[{"volume": "model", "target": "/work"}])
+    whole["volumes"] = [{"name": "model", "image": {"reference": world.name("more")}}]
+    host.api.Launch(fence=host.fence(), spec=whole, no_wait=True)
+    lines = ended_well(host, "app").splitlines()
+    equal((lines[:2], int(lines[2]) > 100), (["more", "Read-only file system"], True))
+    equal(host.status("app").volumes[0].image.name, world.name("more"))
+
+
+@story
 def ten_that_want_an_image_have_it_pulled_once(host):
     world.push("app", "ten")
     names = [f"ten-{i}" for i in range(10)]

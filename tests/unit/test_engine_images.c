@@ -752,6 +752,111 @@ static size_t used_layers(void)
 	return n;
 }
 
+/* Beside what its root is: the image at /model. */
+static Berth__V1__ImageVolume *add_image_volume(struct player *player,
+						Berth__V1__WorkloadSpec *spec)
+{
+	Berth__V1__Volume *volume = arena_message(&player->arena, &berth__v1__volume__descriptor);
+	Berth__V1__Mount *mount = arena_message(&player->arena, &berth__v1__mount__descriptor);
+
+	volume->name = (char *)"model";
+	volume->source_case = BERTH__V1__VOLUME__SOURCE_IMAGE;
+	volume->image = arena_message(&player->arena, &berth__v1__image_volume__descriptor);
+	volume->image->reference = (char *)"models/small:1";
+	mount->volume = volume->name;
+	mount->target = (char *)"/model";
+	assert_int_equal(arena_append(&player->arena, &spec->volumes, &spec->n_volumes, volume), 0);
+	assert_int_equal(arena_append(&player->arena, &spec->containers[0]->mounts,
+				      &spec->containers[0]->n_mounts, mount),
+			 0);
+	return volume->image;
+}
+
+static void assert_model_is_mounted(struct player *player)
+{
+	const Berth__Sandbox__V1__Launch *launch = player_last_launch(player, "web", "main");
+
+	assert_string_equal(launch->mounts[0]->target, "/model");
+	assert_string_equal(launch->mounts[0]->volume, "");
+	assert_true(launch->mounts[0]->read_only);
+	assert_strings(launch->mounts[0]->layers, launch->mounts[0]->n_layers,
+		       "sha256:low sha256:high");
+}
+
+static void a_volume_may_be_an_image(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "web");
+	Berth__V1__WorkloadStatus *status;
+	const char *user = NULL;
+	struct outcome outcome;
+
+	(void)add_image_volume(player, spec);
+	player_set_restart(player, spec, BERTH__V1__RESTART_MODE__RESTART_ALWAYS, 0);
+	player_launch(player, spec, 1, 1, &outcome);
+	assert_int_equal(player_state(player, "web"), STATE(PULLING));
+	status = status_of(player, "web");
+	assert_string_equal(status->volumes[0]->name, "model");
+	assert_int_equal(status->volumes[0]->image->layers_done, 1);
+	assert_true(engine_uses_image(player->engine, "docker.io/models/small:1", &user));
+	provide_plain();
+	assert_int_equal(player_state(player, "web"), STATE(STARTING));
+	assert_int_equal(
+		player_expect(player, VERB(CREATE_WORKLOAD))->message->create_workload->n_volumes,
+		0);
+	assert_model_is_mounted(player);
+	assert_int_equal(used_layers(), 2);
+	player_answer_all(player);
+	player_started(player, "web", "main");
+
+	/* A restart, also of the agent, mounts the same, and asks nobody. */
+	player_exited(player, "web", "main", CLD_EXITED, 1);
+	player_answer_all(player);
+	player_restart(player);
+	player_connect(player);
+	player_pass(player, 1000);
+	assert_int_equal(player_state(player, "web"), STATE(STARTING));
+	assert_int_equal(played.n_begun, 1);
+	assert_model_is_mounted(player);
+	status = status_of(player, "web");
+	assert_string_equal(status->volumes[0]->image->digest, "sha256:index");
+}
+
+static void a_volume_that_is_not_to_be_had_fails_the_start(void **state)
+{
+	struct player *player = *state;
+	Berth__V1__WorkloadSpec *spec = image_spec(player, "web");
+	Berth__V1__ImageVolume *image = add_image_volume(player, spec);
+	struct played_image empty;
+	struct outcome outcome;
+
+	player_launch(player, spec, 1, 1, &outcome);
+	assert_int_equal(n_wanted(), 2);
+	fail_pull(ERR_NOT_FOUND, "there is none");
+	assert_int_equal(outcome.why, REASON(PULL_FAILED));
+	assert_int_equal(n_wanted(), 0);
+
+	spec = player_spec(player, "empty");
+	image = add_image_volume(player, spec);
+	image_init(&empty);
+	empty.response.n_layers = 0;
+	player_launch(player, spec, 1, 1, &outcome);
+	provide(&empty);
+	assert_non_null(strstr(outcome.sentence, "nothing to mount"));
+
+	image->reference = (char *)"-";
+	player_launch(player, spec, 1, 2, &outcome);
+	assert_string_equal(outcome.field, "spec.volumes[0].image.reference");
+	image->reference = (char *)"models/small:1";
+	spec->containers[0]->mounts[0]->sub_path = (char *)"part";
+	player_launch(player, spec, 1, 2, &outcome);
+	assert_string_equal(outcome.field, "spec.containers[0].mounts[0].sub_path");
+	spec->containers[0]->mounts[0]->sub_path = (char *)"";
+	played.refuses = true;
+	player_launch(player, spec, 1, 2, &outcome);
+	assert_string_equal(outcome.field, "spec.volumes[0].image.reference");
+}
+
 static void layers_are_used_until_the_workload_has_ended(void **state)
 {
 	struct player *player = *state;
@@ -871,6 +976,8 @@ int main(void)
 		TEST(what_it_runs_is_known_after_the_agent_was_started_anew),
 		TEST(berth_sandboxd_may_go_away_meanwhile),
 		TEST(an_image_is_in_use_until_its_workload_has_ended),
+		TEST(a_volume_may_be_an_image),
+		TEST(a_volume_that_is_not_to_be_had_fails_the_start),
 		TEST(layers_are_used_until_the_workload_has_ended),
 		TEST(what_cannot_be_is_refused_with_its_field),
 		TEST(a_host_that_cannot_says_so),
