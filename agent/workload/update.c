@@ -254,6 +254,7 @@ void engine_update_resources(struct engine *engine,
 			     struct engine_waiter *waiter)
 {
 	struct command command;
+	const struct check fields = { .fault = &command.fault, .prefix = "resources" };
 	struct err why = { 0 };
 
 	command_begin(&command, engine, waiter, request->fence);
@@ -266,6 +267,8 @@ void engine_update_resources(struct engine *engine,
 	else if (request->resources->n_rlimits)
 		engine_fault_add_field(&command.fault, "resources.rlimits",
 				       "cannot change while the workload runs");
+	if (request->resources)
+		validate_known(&request->resources->base, &fields);
 	update(&command, request);
 	command_end(&command);
 }

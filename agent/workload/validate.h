@@ -31,6 +31,8 @@ void check_result(const struct check *check, int r, const struct err *err, const
 void validate_fence(const Berth__V1__Fence *fence, bool needs_generation,
 		    struct engine_fault *fault);
 void validate_id(const char *id, const char *path, struct engine_fault *fault);
+/* That @message, which may be NULL, and all below it have no field that this release does not know. */
+void validate_known(const ProtobufCMessage *message, const struct check *check);
 /* @prefix is the spec's own path. */
 void validate_spec(const Berth__V1__WorkloadSpec *spec, const char *prefix,
 		   struct engine_fault *fault);

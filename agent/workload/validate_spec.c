@@ -231,6 +231,7 @@ void validate_spec(const Berth__V1__WorkloadSpec *spec, const char *prefix,
 		check_wrong(&check, "is larger than 256 KiB encoded", "%s", "");
 		return;
 	}
+	validate_known(&spec->base, &check);
 	check_result(&check, names_check_workload_id(spec->id, &err), &err, "id");
 	check_containers(spec, &check);
 	check_kinds(spec, &check);

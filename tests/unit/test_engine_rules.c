@@ -582,6 +582,66 @@ static void all_wrong_fields_are_told_at_once_and_none_is_counted_twice(void **s
 	assert_string_equal(launch.field, "fence.generation");
 }
 
+/* What a scheduler of a newer release says and this one would pass over in silence. */
+static void a_field_of_another_release_is_refused_wherever_it_is(void **state)
+{
+	struct player *player = *state;
+	ProtobufCMessageUnknownField unknown = { .tag = 4711 };
+	Berth__V1__Volume volume = BERTH__V1__VOLUME__INIT, *volumes[] = { &volume };
+	Berth__V1__Tmpfs tmpfs = BERTH__V1__TMPFS__INIT;
+	Berth__V1__WorkloadSpec *spec = player_spec(player, "web");
+	struct {
+		ProtobufCMessage *message;
+		const char *field;
+	} const places[] = { { &spec->base, "spec" },
+			     { &spec->containers[0]->base, "spec.containers[0]" },
+			     { &spec->containers[0]->root->base, "spec.containers[0].root" },
+			     { &tmpfs.base, "spec.volumes[0].tmpfs" } };
+	struct outcome outcome;
+
+	volume.name = (char *)"scratch";
+	volume.source_case = BERTH__V1__VOLUME__SOURCE_TMPFS;
+	volume.tmpfs = &tmpfs;
+	spec->volumes = volumes;
+	spec->n_volumes = 1;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		places[i].message->unknown_fields = &unknown;
+		places[i].message->n_unknown_fields = 1;
+		player_launch(player, spec, 1, 1, &outcome);
+		assert_int_equal(outcome.err.kind, ERR_INVALID);
+		assert_string_equal(outcome.field, places[i].field);
+		assert_non_null(strstr(outcome.err.text, "4711"));
+		assert_null(engine_find(player->engine, "web"));
+		places[i].message->n_unknown_fields = 0;
+	}
+	player_run(player, spec, 1);
+	assert_int_equal(player_state(player, "web"), STATE(RUNNING));
+}
+
+static void an_update_with_a_field_of_another_release_changes_nothing(void **state)
+{
+	struct player *player = *state;
+	ProtobufCMessageUnknownField unknown = { .tag = 4711 };
+	Berth__V1__UpdateResourcesRequest request = BERTH__V1__UPDATE_RESOURCES_REQUEST__INIT;
+	Berth__V1__Resources resources = BERTH__V1__RESOURCES__INIT;
+	Berth__V1__Fence fence = BERTH__V1__FENCE__INIT;
+	struct outcome outcome;
+
+	player_run(player, player_spec(player, "web"), 1);
+	player_skip(player);
+	fence.epoch = fence.generation = 1;
+	request.fence = &fence;
+	request.id = (char *)"web";
+	request.resources = &resources;
+	resources.base.unknown_fields = &unknown;
+	resources.base.n_unknown_fields = 1;
+	outcome_init(&outcome);
+	engine_update_resources(player->engine, &request, &outcome.waiter);
+	assert_int_equal(outcome.err.kind, ERR_INVALID);
+	assert_string_equal(outcome.field, "resources");
+	player_expect_nothing(player);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -603,6 +663,8 @@ int main(void)
 		T(what_the_host_lacks_or_forbids_is_named),
 		T(wrong_fields_are_named),
 		T(all_wrong_fields_are_told_at_once_and_none_is_counted_twice),
+		T(a_field_of_another_release_is_refused_wherever_it_is),
+		T(an_update_with_a_field_of_another_release_changes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
