@@ -86,7 +86,7 @@ static const struct config_key keys[] = {
 	  "Those of them that a container may also write to. What it writes counts in no quota, and is seen by all who use the directory. A workload's root can leave setuid programs of the host's root there: let a directory above be closed to other users of the host.",
 	  .max = 64, .check = check_directory },
 	{ "Policy", "AllowHostDirectories", CONFIG_LIST, MEMBER(host_directories), "",
-	  "Directories of the host at or below which volumes may lie, each with :ro or :rw behind it: /srv/models:ro /srv/scratch:rw. A workload's root can leave setuid programs of the host's root in a :rw one: let a directory above be closed to other users of the host.",
+	  "Directories of the host at or below which volumes may lie, each with :ro or :rw behind it: /srv/models:ro /srv/scratch:rw. What is written there counts in no quota. A workload's root can leave setuid programs of the host's root in a :rw one: let a directory above be closed to other users of the host.",
 	  .max = 64, .check = check_host_directory },
 	{ "Policy", "AllowHostNetwork", CONFIG_BOOL, MEMBER(allow_host_network), "no",
 	  "Whether a workload may use the host's network instead of one of its own." },
