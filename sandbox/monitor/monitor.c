@@ -265,7 +265,8 @@ static int open_signals(void)
 }
 
 /* systemd, after all units are stopped, sends SIGTERM to every process, the container's among them, and waits for
- * us all. Only the host's first process says so; anybody else's SIGTERM ends no workload. */
+ * us all; `systemctl kill` of the workloads' unit does so, too. Anybody's SIGTERM but the first process's is no
+ * word of that, and ends no workload. */
 static void take_signals(struct monitor *monitor)
 {
 	struct signalfd_siginfo info;
