@@ -1,6 +1,6 @@
 /*
- * What the numbers of a workload's resources may be. berthd refuses what is outside and names the field;
- * berth-sandboxd, which believes nobody, checks the same again.
+ * What the numbers of a workload's resources, and of a terminal, may be. berthd refuses what is outside and
+ * names the field; berth-sandboxd, which believes nobody, checks the same again.
  */
 #pragma once
 
@@ -11,3 +11,4 @@
 #define RANGE_CPUSET_LENGTH_MAX 255         /* characters of "0-3,7" */
 #define RANGE_IO_LIMITS_MAX     16          /* devices */
 #define RANGE_IO_OPS_MAX        0xffffffffu /* a second; v1 keeps it in 32 bits */
+#define RANGE_TERMINAL_MAX      10000       /* rows, and columns */

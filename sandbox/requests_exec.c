@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "proto/failpoint.h"
+#include "proto/ranges.h"
 #include "sandbox/agent_link.h"
 #include "sandbox/call.h"
 #include "sandbox/exec.h"
@@ -9,8 +10,6 @@
 #include "sandbox/page_file.h"
 #include "sandbox/requests_program.h"
 #include "sandbox/sandboxd.h"
-
-#define TERMINAL_SIDE_MAX 1000 /* rows, columns */
 
 static int check_probe(const struct call *call, struct err *err)
 {
@@ -43,9 +42,9 @@ static int check_session(const struct call *call, struct err *err)
 		return err_set(err, ERR_EXHAUSTED, ENOSPC,
 			       "container %s has %d exec sessions, which is the most",
 			       call->container->name, REGISTRY_SESSIONS_MAX);
-	if (wish->rows > TERMINAL_SIDE_MAX || wish->columns > TERMINAL_SIDE_MAX)
+	if (wish->rows > RANGE_TERMINAL_MAX || wish->columns > RANGE_TERMINAL_MAX)
 		return err_set(err, ERR_INVALID, ERANGE, "rows, columns: at most %d",
-			       TERMINAL_SIDE_MAX);
+			       RANGE_TERMINAL_MAX);
 	if (!call->container->group)
 		return err_set(err, ERR_UNAVAILABLE, ENOENT, "its cgroup could not be opened");
 	return 0;

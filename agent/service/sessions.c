@@ -17,14 +17,14 @@
 #include "agent/service/handlers.h"
 #include "agent/service/status.h"
 #include "proto/attach.h"
+#include "proto/ranges.h"
 
 #define CHUNK_BYTES (32U << 10)
 #define INPUT_MAX   (64U << 10)
 /* How much is still read once the program has ended: what it wrote before, but not without end what a
  * process that it left behind goes on writing. */
-#define LAST_BYTES   (4U << 20)
-#define TERMINAL_MAX 10000 /* rows, columns */
-#define EOT          0x04  /* what a terminal's line discipline takes for the end of input */
+#define LAST_BYTES (4U << 20)
+#define EOT        0x04 /* what a terminal's line discipline takes for the end of input */
 
 enum output { OUTPUT_STDOUT, OUTPUT_STDERR, OUTPUT_COUNT };
 
@@ -272,7 +272,7 @@ static void take_end_of_input(struct session *session)
 
 static bool is_size(const Berth__V1__TerminalSize *size)
 {
-	return size->rows <= TERMINAL_MAX && size->columns <= TERMINAL_MAX;
+	return size->rows <= RANGE_TERMINAL_MAX && size->columns <= RANGE_TERMINAL_MAX;
 }
 
 static void resize(struct session *session, const Berth__V1__TerminalSize *size)

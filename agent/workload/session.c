@@ -12,10 +12,10 @@
 #include "agent/workload/validate.h"
 #include "proto/failpoint.h"
 #include "proto/names.h"
+#include "proto/ranges.h"
 #include "proto/signame.h"
 
 #define EXEC_ARENA_BYTES (1U << 20)
-#define TERMINAL_MAX     10000
 
 static void unlink_session(struct engine_session *session)
 {
@@ -163,7 +163,7 @@ static void validate_exec(const Berth__V1__ExecStart *start, struct engine_fault
 			     "working_dir");
 	validate_identity(start->identity, &identity);
 	if (start->size &&
-	    (start->size->rows > TERMINAL_MAX || start->size->columns > TERMINAL_MAX))
+	    (start->size->rows > RANGE_TERMINAL_MAX || start->size->columns > RANGE_TERMINAL_MAX))
 		check_wrong(&check, "at most 10000 rows and columns", "size");
 }
 

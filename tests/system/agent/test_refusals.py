@@ -106,6 +106,17 @@ def refused_raw(host, method, raw):
 
 
 @story
+def a_field_of_another_release_is_refused_in_a_spec(host):
+    from api import pb, types
+    spec = types.WorkloadSpec(id="x", containers=[{"name": "m", "command": ["/bin/a"], "root": {"directory": "/a"}}])
+    spec = spec.SerializeToString() + b"\xf8\x7f\x01"  # 2047: 1
+    launch = pb.LaunchRequest(fence={"epoch": host.epoch, "generation": 1}).SerializeToString()
+    why = refused_raw(host, "Launch", launch + b"\x12" + bytes([len(spec)]) + spec)
+    equal(list(why.fields), ["spec"])
+    has(why.fields["spec"], "2047")
+
+
+@story
 def sizes_of_terminals_have_a_limit_and_a_field(host):
     from session import Session
     host.launch("there", "/bin/sleep", "1000", container={"tty": True, "stdin": True})
@@ -118,6 +129,10 @@ def sizes_of_terminals_have_a_limit_and_a_field(host):
                 session.say(resize=later)
             why = refused(session.end, "INVALID_ARGUMENT", "10000", field=field)
             equal(list(why.fields), [field])
+    session = Session(host.api.Exec, {"id": "there", "command": ["/bin/sh", "-c", "stty size"], "tty": True,
+                                      "size": {"rows": 10000, "columns": 9999}})
+    session.end()
+    equal(session.stdout.split(), [b"10000", b"9999"], "the size of the largest terminal")
 
 
 @story
