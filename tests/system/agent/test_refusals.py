@@ -173,7 +173,8 @@ def berthctl_says_what_is_wrong_with_its_exit_code(host):
              code=7)
     host.ctl("run", "--host-network", "--root", host.rootfs, "/bin/true", code=5)
     host.ctl("stop", "nobody", code=3)
-    host.ctl("run", "--name", "x", "/bin/true", code=2)
+    host.ctl("run", "--name", "x", code=2)
+    has(host.ctl("run", "--name", "x", "/bin/true", code=4).stderr, "root.image.reference")  # without --root it is an image
     began = time.monotonic()
     import subprocess
     done = subprocess.run([host.berthctl, "-a", "unix:///nowhere/berthd.sock", "ps"], check=False, capture_output=True)
