@@ -286,8 +286,8 @@ class Timed:
         equal([(record.attempt, record.kind, record.code) for record in records],
               [(1, types.EXIT_CODE, 1), (2, types.EXIT_CODE, 1)])
         self.check_lasted("the wait for the restart", records[1].started_boot_ns - records[0].finished_boot_ns)
-        for record in records:
-            if not 2 <= (record.finished_boot_ns - record.started_boot_ns) / 1e9 < 120:
+        for record in records:  # the start is told by a monitor that sees it a moment later, and more so in here
+            if not 1 < (record.finished_boot_ns - record.started_boot_ns) / 1e9 < 120:
                 raise AssertionError(f"it ran for two seconds, and is told otherwise: {record}")
         before = berth.status(self.asked)
         berth.until_asked_again(self.asked, before)
