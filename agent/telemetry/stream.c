@@ -420,6 +420,7 @@ static int add_containers(struct telemetry_stream *stream, const struct telemetr
 		part = usage_message_container(arena, container->name, latest, &rates);
 		if (!part)
 			return -ENOMEM;
+		part->attempt = container->attempt;
 		usage_message_add(usage, part);
 		if (!stream->workloads_only &&
 		    arena_append(arena, &usage->containers, &usage->n_containers, part) < 0)

@@ -227,6 +227,9 @@ void usage_message_add(Berth__V1__WorkloadUsage *sum, const Berth__V1__Container
 	add_memory(sum->memory, part->memory);
 	add_io(sum->io, part->io);
 	sum->pids += part->pids;
+	sum->denied_syscalls += part->denied_syscalls;
+	sum->log_bytes += part->log_bytes;
+	sum->log_dropped_bytes += part->log_dropped_bytes;
 }
 
 Berth__V1__NodeUsage *usage_message_node(struct arena *arena, const struct node_sample *node,

@@ -10,8 +10,8 @@ from story import IN_VM, run_stories
 
 # In the guest, where everything is slow, those that another cgroup layout or systemd can change.
 PARTS = ("life", "streams", "confinement", "fleet", "refusals", "access", "survival", "policy", "fields",
-         "probes")
-for part in ("life", "confinement", "survival", "policy") if IN_VM else PARTS:
+         "probes", "kernel")
+for part in ("life", "confinement", "survival", "policy", "kernel") if IN_VM else PARTS:
     __import__("test_" + part)
 
 
