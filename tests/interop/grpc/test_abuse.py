@@ -12,6 +12,9 @@ SECOND = 1000000
 S = Server(handshake_usec=SECOND, header_usec=SECOND, body_usec=SECOND, stall_usec=SECOND, idle_usec=2 * SECOND,
            max_connections_per_uid=600)
 GOOD = Echo(channel_to(S.target))
+HOUR = 3600 * SECOND
+# Of a server that waits: what ends a connection there is no timer.
+PATIENT = {name: HOUR for name in ("handshake_usec", "header_usec", "body_usec", "stall_usec", "idle_usec")}
 GROWTH_KIB = 60 * 1024 if "asan" in os.environ["BUILD_DIR"] else 24 * 1024
 
 
@@ -126,8 +129,7 @@ def seventeen_kilobytes_of_headers():
 
 @abuse
 def hpack_bomb():
-    hour = 3600 * SECOND  # so that it is the bomb that ends it
-    with Server(handshake_usec=hour, header_usec=hour, body_usec=hour, stall_usec=hour, idle_usec=hour) as server:
+    with Server(**PATIENT) as server:
         drop_hpack_bomb(Raw(server.path))
 
 
@@ -147,14 +149,15 @@ def drop_hpack_bomb(raw):
 
 @abuse
 def continuation_floods():
-    for body in (b"", b"\x00\x01a\x01b"):
-        raw = Raw(S.path)
-        frame = HeadersFrame(1)
-        frame.data = raw.encoder.encode([(":method", "POST")])
-        more = ContinuationFrame(1)
-        more.data = body
-        raw.send(frame.serialize() + more.serialize() * 100000)
-        assert raw.ended_within(20)
+    with Server(**PATIENT) as server:
+        for body in (b"", b"\x00\x01a\x01b"):
+            raw = Raw(server.path)
+            frame = HeadersFrame(1)
+            frame.data = raw.encoder.encode([(":method", "POST")])
+            more = ContinuationFrame(1)
+            more.data = body
+            raw.send(frame.serialize() + more.serialize() * 100)
+            assert raw.ended_within(20)
 
 
 def reset_flood(raw, n):
@@ -230,6 +233,8 @@ def data_after_the_answer():
     stream, frame = raw.headers("/berth.test.v1.Echo/Nothing")
     raw.send(frame)
     equal(raw.answer_headers(stream).get("grpc-status"), "12")
+    reset = next(frame for frame in raw.frames(20) if isinstance(frame, RstStreamFrame))
+    equal((reset.stream_id, reset.error_code), (stream, 0))  # NO_ERROR: the answer counts, and no more is wanted
     for _ in range(100):
         raw.send(raw.data(stream, b"x" * 1000))
     stream, frame = raw.headers()
@@ -244,20 +249,22 @@ def slow_loris():
     silent = Raw(S.path, hello=False)
     preface_only = Raw(S.path, hello=False)
     preface_only.send(PREFACE)
-    half_headers = Raw(S.path)
-    _, frame = half_headers.headers()
-    half_headers.send(frame[:20])
     half_body = Raw(S.path)
     stream, frame = half_body.headers()
     half_body.send(frame + half_body.data(stream, lpm(b"x", length=100)))
     idle = Raw(S.path)
     # Bytes that never become a call, some ten a second.
-    trickle(half_headers, frame[20:21], "half a header block")
     trickle(idle, PingFrame(0, b"12345678").serialize(), "idle")
     assert silent.ended_within(20), "silent"
     assert preface_only.ended_within(20), "preface only"
     equal(half_body.answer_headers(stream).get("grpc-status"), "4")
     half_body.close()
+    with Server(**{**PATIENT, "header_usec": SECOND}) as server:
+        half_headers = Raw(server.path)
+        head = HeadersFrame(1)
+        head.data = b"\x00\x01a\x01b" * 3200  # it says that so many bytes follow
+        half_headers.send(head.serialize()[:9])
+        trickle(half_headers, b"\x00\x01a\x01b", "half a header block")
 
 
 def trickle(raw, bytes_, name):
@@ -276,15 +283,21 @@ def flood(frame, n=60000):
 
 @abuse
 def ping_and_settings_floods():
-    # The peer does not read the answers: they pile up until nghttp2 gives up.
-    for frame in (PingFrame(0, b"12345678").serialize(), SettingsFrame(0).serialize()):
-        raw = Raw(S.path)
-        raw.sock.setblocking(False)
-        try:
-            for _ in range(200):
-                raw.sock.send(frame * 1000)
-        except OSError:
-            pass
+    with Server(**PATIENT) as server:
+        # The peer does not read the answers: they pile up until nghttp2 gives up.
+        for frame in (PingFrame(0, b"12345678").serialize(), SettingsFrame(0).serialize()):
+            raw = Raw(server.path)
+            raw.sock.setblocking(False)
+            try:
+                for _ in range(200):
+                    raw.sock.send(frame * 1000)
+            except OSError:
+                pass
+            assert raw.ended_within(20)
+        many = SettingsFrame(0)
+        many.settings = {0x100 + i: 1 for i in range(40)}
+        raw = Raw(server.path)
+        raw.send(many.serialize())
         assert raw.ended_within(20)
 
 
