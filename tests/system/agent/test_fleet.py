@@ -241,6 +241,18 @@ def telemetry_windows_are_contiguous_and_have_their_maximum(host):
 
 
 @story
+def the_maximum_of_a_window_is_of_a_moment_in_it(host):
+    host.launch("bursts", "/bin/probe", "burn-then-idle")
+    with host.api.StreamTelemetry(interval_ms=100, ids=["bursts"]) as often, \
+            host.api.StreamTelemetry(interval_ms=1200, ids=["bursts"]) as seldom:
+        reports(often, 1)  # as long as somebody wants it, samples are that close
+        rates = [w.cpu.usage_millis for parts in reports(seldom, 3)[1:] for p in parts for w in p.workloads]
+    for rate in rates:  # of 100 ms in 400
+        if not rate.average < 600 or not rate.maximum > 1.3 * rate.average:
+            raise AssertionError(f"average {rate.average}, maximum {rate.maximum}")
+
+
+@story
 def telemetry_of_what_changed_and_what_is_gone(host):
     host.launch("idle", "/bin/sleep", "1000", labels={"team": "a"})
     host.launch("busy", "/bin/probe", "burn-then-idle", labels={"team": "b"})
