@@ -247,16 +247,14 @@ static int on_input_possible(sd_event_source *source, int fd, uint32_t revents, 
 }
 
 /* The call is paused while something is held, so nothing is held here. */
-static void take_input(struct session *session, ProtobufCBinaryData data)
+static void hold_input(struct session *session, ProtobufCBinaryData data)
 {
-	size_t n = data.len < INPUT_MAX ? data.len : INPUT_MAX;
-
-	if (session->input_fd < 0 || n == 0)
+	if (session->input_fd < 0 || data.len == 0)
 		return;
 	if (session->is_attach)
 		session->input[session->held++] = ATTACH_STDIN;
-	memcpy(session->input + session->held, data.data, n);
-	session->held += n;
+	memcpy(session->input + session->held, data.data, data.len);
+	session->held += data.len;
 	if (flush_input(session) == -EAGAIN) {
 		grpc_call_pause(session->call);
 		(void)sd_event_source_set_enabled(session->writable, SD_EVENT_ON);
@@ -394,15 +392,28 @@ static void refuse_message(struct session *session, const char *text)
 	session_fail(session, &err, NULL);
 }
 
-static void refuse_size(struct session *session, const char *field)
+static void refuse_field(struct session *session, const char *field, const char *rule)
 {
 	cleanup_fault struct engine_fault fault;
 	struct err err = { 0 };
 
 	engine_fault_init(&fault);
-	engine_fault_add_field(&fault, field, "at most 10000 rows and columns");
+	engine_fault_add_field(&fault, field, rule);
 	(void)engine_fault_check_fields(&fault, &err);
 	session_fail(session, &err, &fault);
+}
+
+static void refuse_size(struct session *session, const char *field)
+{
+	refuse_field(session, field, "at most 10000 rows and columns");
+}
+
+static void take_input(struct session *session, ProtobufCBinaryData data)
+{
+	if (data.len <= INPUT_MAX)
+		hold_input(session, data);
+	else
+		refuse_field(session, "stdin", "at most 64 KiB in one message");
 }
 
 static void take_size(struct session *session, const Berth__V1__TerminalSize *size)

@@ -1,4 +1,5 @@
 """Bad input: a clear error that names the field, and nothing changed."""
+import base64
 import json
 import time
 
@@ -133,6 +134,21 @@ def sizes_of_terminals_have_a_limit_and_a_field(host):
                                       "size": {"rows": 10000, "columns": 9999}})
     session.end()
     equal(session.stdout.split(), [b"10000", b"9999"], "the size of the largest terminal")
+
+
+@story
+def input_is_taken_whole_or_refused(host):
+    from session import Session
+    host.launch("hears", "/bin/cat", container={"stdin": True})
+    for method, start in ((host.api.Exec, {"command": ["/bin/wc", "-c"], "stdin": True}), (host.api.Attach, {})):
+        session = Session(method, {"id": "hears", **start})
+        session.say(stdin=base64.b64encode(b"x" * ((64 << 10) + 1)).decode())
+        refused(session.end, "INVALID_ARGUMENT", "64 KiB", field="stdin")
+    session = Session(host.api.Exec, {"id": "hears", "command": ["/bin/wc", "-c"], "stdin": True})
+    session.write(b"x" * (64 << 10))
+    session.close_stdin()
+    session.end()
+    equal(session.stdout.split(), [str(64 << 10).encode()])
 
 
 @story
