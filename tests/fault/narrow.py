@@ -1,4 +1,6 @@
 """The monitor and the first process share a table of descriptors; what the one makes must not be what the other needs."""
+import contextlib
+import os
 import time
 
 from host import read, state_name
@@ -6,8 +8,13 @@ from lives import Workload
 from model import Wrong
 from story import equal, story
 
-FUTEX = "202 "  # of x86-64
+READ = "0"  # of x86-64
 NUMBERS = 24  # all of them are the daemon's own, but the one that it keeps free
+
+
+def waits_at_gate(pid):
+    number, fd = (read(f"/proc/{pid}/syscall") + " - -").split()[:2]
+    return number == READ and os.readlink(f"/proc/{pid}/fd/{int(fd, 16)}") == "anon_inode:[eventfd]"
 
 
 def until_waiting(host, workload):
@@ -16,11 +23,9 @@ def until_waiting(host, workload):
     while True:
         if host.points.fired("first.exec.loading"):
             raise Wrong("the process gives its number up while the monitor still makes descriptors")
-        try:
-            if any(read(f"/proc/{pid}/syscall").startswith(FUTEX) for pid in workload.running()):
+        with contextlib.suppress(OSError):
+            if any(waits_at_gate(pid) for pid in workload.running()):
                 return
-        except OSError:
-            pass
         if time.monotonic() > deadline:
             raise Wrong("the process neither waits nor goes on")
         time.sleep(0.002)  # nothing tells what another process waits for
@@ -30,7 +35,8 @@ def until_waiting(host, workload):
 def a_monitor_that_is_slow_takes_no_number_from_the_filter(host):
     workload = Workload(host, "narrow")
     resources = {"rlimits": [{"name": "NOFILE", "soft": NUMBERS, "hard": NUMBERS}]}
-    # The second container's: the intent of both is durable by then, and its gate is open from the beginning.
+    # The second container's: the intent of both is durable by then, and its gate is open from the beginning; but the
+    # monitor lets it pass only when all that it makes is made.
     host.points.arm("monitor.launch.socket", "hold", skip=1)
     host.points.arm("first.exec.loading", "hold", skip=1)
     try:
