@@ -96,7 +96,8 @@ def a_band_is_a_group_with_its_weight(host):
     weights = {}
     for band in ("CRITICAL", "PRODUCTION", "BATCH", "BEST_EFFORT"):
         name = band.lower().replace("_", "-")
-        pid = host.shell(f"of-{name}", NEVER_ENDS, band=band).containers[0].pid
+        pid = host.shell(f"of-{name}", NEVER_ENDS, band=band,
+                         container={"resources": {"memory_limit_bytes": 16 * MIB}}).containers[0].pid
         groups = group_files(pid)
         path = groups.get("cpu") or groups[""]
         above = path.split(f"/of-{name}.")[0]
