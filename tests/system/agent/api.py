@@ -173,3 +173,16 @@ class Api:
         both.message = lambda fields: message(request, fields)
 
         return {"unary_unary": unary, "unary_stream": streaming, "stream_stream": both}[kind]
+
+
+def reports(stream, count):
+    """Whole reports: parts of one sequence number put together."""
+    found, parts = [], []
+    for part in stream:
+        parts.append(part)
+        if not part.more:
+            found.append(parts)
+            parts = []
+            if len(found) == count:
+                return found
+    raise AssertionError(f"the stream ended after {len(found)} reports")

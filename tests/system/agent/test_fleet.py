@@ -1,7 +1,7 @@
 """What a scheduler does with a host: fences, sets, drains, lists, events, telemetry."""
 import time
 
-from api import Api, types
+from api import Api, reports, types
 from host import reason_name, state_name
 from story import equal, has, refused, rounds, story
 from test_life import MIB, NEVER_ENDS
@@ -201,18 +201,6 @@ def events_that_are_too_old_are_out_of_range(host):
 
 
 # --- telemetry ---
-
-def reports(stream, count):
-    """Whole reports: parts of one sequence number put together."""
-    found, parts = [], []
-    for part in stream:
-        parts.append(part)
-        if not part.more:
-            found.append(parts)
-            parts = []
-            if len(found) == count:
-                return found
-    raise AssertionError(f"the stream ended after {len(found)} reports")
 
 
 @story

@@ -5,9 +5,9 @@ import re
 import subprocess
 import time
 
+from api import reports
 from host import group_files, is_v2, limit, read
 from story import equal, has, rounds, story
-from test_fleet import reports
 from test_life import MIB, NEVER_ENDS
 
 
